@@ -1,0 +1,59 @@
+"""One plain document to one typed object, or to one error that names object and field."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from podwire_core.errors import ObjectError
+from podwire_core.objects import KubernetesObject, ObjectName
+from podwire_core.snapshot import Kind
+
+Kinds = Mapping[tuple[str, str], Kind]
+
+_AT = re.compile(r" - at `\$\.?(?P<path>[^`]*)`$")
+_QUOTED_FIELD = re.compile(r"^`(?P<field>\w+)`: ")
+
+
+def kind_of(document: Mapping[str, Any], kinds: Kinds) -> Kind | None:
+    """The struct for a document, by API group and kind (versions of a group read alike)."""
+    group, slash, _version = str(document.get("apiVersion", "")).partition("/")
+    return kinds.get((group if slash else "", str(document.get("kind", ""))))
+
+
+def name_of(document: Mapping[str, Any], kind: Kind) -> ObjectName | None:
+    """What the document calls itself, as far as that can be read at all."""
+    metadata = document.get("metadata")
+    if not isinstance(metadata, dict) or not isinstance(metadata.get("name"), str):
+        return None
+    namespace = metadata.get("namespace")
+    where = str(namespace) if namespace else "default"
+    return ObjectName(where if kind.namespaced() else "", metadata["name"])
+
+
+def decode(document: Mapping[str, Any], kind: Kind, source: str) -> KubernetesObject:
+    """The document as its kind's struct. Raises ObjectError, naming object and field."""
+    try:
+        return msgspec.convert(document, kind)
+    except (msgspec.ValidationError, RecursionError) as error:
+        field, reason = explain(str(error))
+        called = name_of(document, kind)
+        label = f"{kind.__name__} {called if called else 'without a name'}"
+        raise ObjectError(source, label, field, reason) from error
+
+
+def explain(message: str) -> tuple[str, str]:
+    """msgspec's sentence taken apart: ("spec.ports[0].port", "Expected `int` >= 1").
+
+    A struct's own check begins with the field in back quotes; that field joins the path.
+    """
+    at = _AT.search(message)
+    path, reason = (at["path"], message[: at.start()]) if at else ("", message)
+    own = _QUOTED_FIELD.match(reason)
+    if own:
+        path = f"{path}.{own['field']}".lstrip(".")
+        reason = reason[own.end() :]
+    return path, reason

@@ -1,0 +1,42 @@
+"""What every feed promises, whatever stands behind it.
+
+* `fileno()` becomes readable when `read()` has something to say: a loop waits on facts.
+* The first `read()` returns everything there is. Each later one returns what changed since,
+  so that a relist is a delta and never a delete-all.
+* An unusable object is an error in the batch; what was known of it before stays in force.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from podwire_core.errors import ObjectError
+from podwire_core.snapshot import Change
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one `read()` found."""
+
+    changes: tuple[Change, ...] = ()
+    errors: tuple[ObjectError, ...] = ()
+
+
+class Feed(Protocol):
+    """A source of objects."""
+
+    def fileno(self) -> int:
+        """A descriptor for select(): readable when `read()` has news."""
+        ...
+
+    def read(self) -> Batch:
+        """What changed since the last read; never blocks on a source that is silent.
+
+        Raises FeedError when the source as a whole cannot be read.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of the source."""
+        ...

@@ -1,0 +1,99 @@
+"""Where a lab keeps its files, and how they are written: whole, or not at all.
+
+    /run/podwire/lab/LAB/            0700, gone after `down`
+    ├── lab.json                     the Lab value; written before anything else is made
+    ├── manifests/KIND.NS.NAME.json  what the user applied, one raw document a file
+    ├── objects/KIND.NS.NAME.json    what the control plane says; agents, runners, DNS watch it
+    ├── reports/NODE/NS.NAME.json    what a node's runner says of one pod of its node
+    ├── nodes/NODE/                  agent.log, runner.log, agent.json (the agent's status), cni/
+    ├── pods/NS.NAME/                CONTAINER.log, resolv.conf, hosts
+    └── controller.log
+
+One writer each: the CLI writes manifests, the controller objects, a runner its reports.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from podwire_lab.topology import Lab
+
+ROOT = Path("/run/podwire/lab")
+
+
+@dataclass(frozen=True)
+class Folders:
+    """Paths of one lab."""
+
+    root: Path
+
+    @classmethod
+    def of(cls, lab: str) -> Folders:
+        """Paths of the lab of that name."""
+        return cls(ROOT / lab)
+
+    @property
+    def lab_file(self) -> Path:
+        """The Lab value."""
+        return self.root / "lab.json"
+
+    @property
+    def manifests(self) -> Path:
+        """What the user applied."""
+        return self.root / "manifests"
+
+    @property
+    def objects(self) -> Path:
+        """What the control plane publishes."""
+        return self.root / "objects"
+
+    @property
+    def reports(self) -> Path:
+        """What the runners report, a folder per node."""
+        return self.root / "reports"
+
+    def node(self, name: str) -> Path:
+        """A node's logs and state."""
+        return self.root / "nodes" / name
+
+    def pod(self, namespace: str, name: str) -> Path:
+        """A pod's logs and its /etc files."""
+        return self.root / "pods" / f"{namespace}.{name}"
+
+    def create(self, lab: Lab) -> None:
+        """Make the folders and write the Lab. Raises FileExistsError when the lab is there."""
+        self.root.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.root.mkdir(mode=0o700)
+        write_json(self.lab_file, lab)
+        folders = [self.manifests, self.objects, self.root / "pods"]
+        folders += [self.node(node.name) for node in lab.nodes]
+        folders += [self.reports / node.name for node in lab.nodes]
+        for folder in folders:
+            folder.mkdir(mode=0o700, parents=True)
+
+    def load(self) -> Lab:
+        """The Lab value. Raises FileNotFoundError when there is no such lab."""
+        return msgspec.json.decode(self.lab_file.read_bytes(), type=Lab)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Replace a file by the value's JSON; a reader sees the old file or the new one."""
+    write_whole(path, msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n")
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Replace a file atomically, readable by its owner alone."""
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+        Path(name).rename(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise

@@ -1,0 +1,88 @@
+"""A lab as a value: its nodes and its address plan. Drawings and set-up both start here.
+
+All addresses live in namespaces of the lab that are linked to nothing else, so every lab
+uses the same plan and two labs never meet.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+
+import msgspec
+
+MAX_NODES = 200
+_NAME = re.compile(r"^[a-z0-9]([-a-z0-9]{0,18}[a-z0-9])?$")
+
+FABRIC_V4 = ipaddress.IPv4Network("192.168.100.0/24")
+FABRIC_V6 = ipaddress.IPv6Network("fd00:192:168:100::/64")
+CLUSTER_V4 = ipaddress.IPv4Network("10.244.0.0/16")
+CLUSTER_V6 = ipaddress.IPv6Network("fd00:10:244::/48")
+SERVICES_V4 = ipaddress.IPv4Network("10.96.0.0/16")
+SERVICES_V6 = ipaddress.IPv6Network("fd00:10:96::/112")
+DNS_V4 = "10.96.0.10"
+NODE_PORTS = range(30000, 32768)
+
+
+class LabNode(msgspec.Struct, frozen=True):
+    """One node: a network namespace with an agent, a runner, and a leg on the fabric."""
+
+    name: str
+    netns: str
+    ips: tuple[str, str]
+    pod_cidrs: tuple[str, str]
+
+
+class Lab(msgspec.Struct, frozen=True):
+    """A lab. `fabric` is the namespace that holds the bridge between the nodes.
+
+    The fabric is also where the world outside the cluster is: its bridge has the gateway
+    addresses, and a client run there is a client that belongs to no node.
+    """
+
+    name: str
+    fabric: str
+    nodes: tuple[LabNode, ...]
+    gateways: tuple[str, str] = (str(FABRIC_V4[1]), str(FABRIC_V6[1]))
+
+    def node(self, name: str) -> LabNode:
+        """A node by its name. Raises KeyError."""
+        return {node.name: node for node in self.nodes}[name]
+
+    @property
+    def prefix(self) -> str:
+        """What the names of all its network namespaces begin with; no other lab's begin so."""
+        return f"{netns_prefix(self.name)}"
+
+
+def netns_prefix(lab: str) -> str:
+    """Names of a lab's namespaces: pw.LAB.fabric, pw.LAB.NODE, pw.LAB.pod.NAMESPACE.NAME."""
+    return f"pw.{lab}."
+
+
+def plan_lab(name: str, nodes: int) -> Lab:
+    """The lab of that name with node1 … nodeN.
+
+    Raises ValueError for a name that is no DNS label of at most 20 characters, and for a
+    number of nodes outside 1…200 (a node takes one address of the fabric's /24).
+    """
+    if not _NAME.match(name):
+        raise ValueError(f"lab name {name!r}: use at most 20 of a-z, 0-9 and -")
+    if not 1 <= nodes <= MAX_NODES:
+        raise ValueError(f"{nodes} nodes: a lab has 1 to {MAX_NODES}")
+    prefix = netns_prefix(name)
+    v4, v6 = CLUSTER_V4.subnets(new_prefix=24), CLUSTER_V6.subnets(new_prefix=64)
+    pod_cidrs = list(zip(v4, v6, strict=False))  # 256 of IPv4 end it
+    return Lab(
+        name=name,
+        fabric=f"{prefix}fabric",
+        nodes=tuple(
+            LabNode(
+                name=f"node{number}",
+                netns=f"{prefix}node{number}",
+                ips=(str(FABRIC_V4[10 + number]), str(FABRIC_V6[10 + number])),
+                pod_cidrs=(str(pod_cidrs[number][0]), str(pod_cidrs[number][1])),
+            )
+            for number in range(1, nodes + 1)
+        ),
+    )
