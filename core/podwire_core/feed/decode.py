@@ -41,7 +41,7 @@ def decode(document: Mapping[str, Any], kind: Kind, source: str) -> KubernetesOb
     except (msgspec.ValidationError, RecursionError) as error:
         field, reason = explain(str(error))
         called = name_of(document, kind)
-        label = f"{kind.__name__} {called if called else 'without a name'}"
+        label = f"{kind.__name__} {called or 'without a name'}"
         raise ObjectError(source, label, field, reason) from error
 
 

@@ -17,6 +17,7 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
 from inotify_simple import INotify, flags
 
@@ -68,7 +69,7 @@ class DirectoryFeed:
             raise FeedError(f"{folder}: {error.strerror}: give a folder of manifests") from error
         self._pending: set[str] | None = None  # None: everything has to be read
 
-    def __enter__(self) -> DirectoryFeed:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

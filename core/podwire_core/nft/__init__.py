@@ -1,0 +1,15 @@
+"""The small nft library: rules as values, changes as transactions, the kernel at one door.
+
+    expressions   what a rule looks at: fields, concatenations, random numbers
+    statements    what a rule does: match, verdict, vmap, dnat, masquerade, reject, …
+    objects       Table, Chain, Rule, Set, Map, Element, and the keys they are known by
+    transaction   a list of (verb, object) that prints as nft text and commits at once
+    kernel        libnftables: the one place where text meets the kernel
+    listing       what libnftables says is there → keys and fingerprints
+    owner         what is in force of our tables, and the only one to change it
+    monitor       someone else changed our tables: the kernel's own notification
+    fake          the kernel's part, in memory: same refusals, and a tracer reads it
+    tracer        one packet through the fake's chains: which rules it met, what became of it
+
+The words are nft's: a reader who knows `nft` knows this package, and the other way round.
+"""

@@ -1,0 +1,12 @@
+"""Wires one pod: CNI specification, address leases, plan, netlink.
+
+```
+ environment ─► spec ──┐
+ stdin ───────► config ┼─► plugin ─► leases ─► plan ─► netlink ─► result ─► stdout
+                       │   (verbs)   EFFECT    pure    EFFECT     pure
+                    errors                     attachment, family, ranges: values
+```
+
+Only `leases`, `namespace` and `netlink` touch the world. The package imports nothing
+else of podwire's, and only `netlink` imports pyroute2.
+"""

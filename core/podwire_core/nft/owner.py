@@ -1,0 +1,123 @@
+"""What is in force of our tables, and the only one to change it.
+
+    adopt()           read the kernel: after a start, a failure, or someone else's change
+    replace(want)     make the tables exactly this; sends what differs
+    change(some)      the same for some keys only; costs nothing for the rest
+
+Both send at most one transaction and then sweep away chains and sets that nothing names any
+more. When nothing differs, nothing is sent: a restarted agent disturbs no packet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from podwire_core.delta import Delta
+from podwire_core.errors import NftError
+from podwire_core.nft.kernel import Nft
+from podwire_core.nft.objects import Chain, Key, Object, Set, State, Table
+from podwire_core.nft.transaction import Command, Gone, Transaction, Verb, sweep, transaction
+
+
+class Owner:
+    """Owner of some tables. After NftError, call adopt() and replace()."""
+
+    def __init__(self, nft: Nft, tables: Sequence[Table]) -> None:
+        self.tables = tuple(tables)
+        self.in_force: State = {}
+        self.commits = 0
+        self._nft = nft
+        self._leftovers: set[Key] = set()
+
+    def adopt(self) -> None:
+        """Learn what the kernel holds of our tables."""
+        self.in_force = self._nft.read(self.tables)
+        self._leftovers.clear()
+
+    def replace(self, want: Mapping[Key, Object]) -> Transaction:
+        """Make the tables hold exactly `want`. Returns what was sent; raises NftError."""
+        gone = self.in_force.keys() - want.keys()
+        return self.change({**want, **dict.fromkeys(gone)})
+
+    def change(self, some: Mapping[Key, Object | None]) -> Transaction:
+        """Make these keys hold these values (None: nothing). Returns what was sent."""
+        difference = self._difference(some)
+        if self._needs_rebuild(difference):
+            raise NftError("a set's definition or a chain's hook changed: rebuild the tables")
+        sent = transaction(difference)
+        if sent:
+            self._commit(sent)
+            self._remember(difference)
+        self._sweep({key for key in difference.removed if len(key) != 5})
+        return sent
+
+    def rebuild(self, want: Mapping[Key, Object]) -> Transaction:
+        """Delete our tables and make them anew, in one transaction: no packet sees a gap."""
+        doomed = [Command(Verb.ADD, table) for table in self.tables]  # deleting needs them there
+        doomed += [Command(Verb.DELETE, Gone(table.key)) for table in self.tables]
+        fresh = transaction(Delta(added=dict(want)))
+        sent = Transaction((*doomed, *fresh.commands))
+        self._commit(sent)
+        self.in_force = {key: each.fingerprint for key, each in want.items()}
+        self._leftovers.clear()
+        return sent
+
+    def sync(self, want: Mapping[Key, Object]) -> Transaction:
+        """replace(), or rebuild() where the kernel cannot change a thing in place."""
+        gone = self.in_force.keys() - want.keys()
+        if self._needs_rebuild(self._difference({**want, **dict.fromkeys(gone)})):
+            return self.rebuild(want)
+        return self.replace(want)
+
+    def _difference(self, some: Mapping[Key, Object | None]) -> Delta[Key, Object]:
+        added: dict[Key, Object] = {}
+        changed: dict[Key, Object] = {}
+        removed: set[Key] = set()
+        for key, want in some.items():
+            have = self.in_force.get(key)
+            if want is None:
+                if have is not None:
+                    removed.add(key)
+            elif have is None:
+                added[key] = want
+            elif have != want.fingerprint:
+                changed[key] = want
+            if want is not None:
+                self._leftovers.discard(key)
+        return Delta(added, changed, frozenset(removed))
+
+    def _needs_rebuild(self, difference: Delta[Key, Object]) -> bool:
+        """nft can replace neither a set's definition nor a base chain's hook."""
+        return any(
+            isinstance(each, Set)
+            or (isinstance(each, Chain) and _hook(self.in_force[key]) != _hook(each.fingerprint))
+            for key, each in difference.changed.items()
+        )
+
+    def _commit(self, sent: Transaction) -> None:
+        self._nft.commit(sent)
+        self.commits += 1
+
+    def _remember(self, difference: Delta[Key, Object]) -> None:
+        for key, each in (*difference.added.items(), *difference.changed.items()):
+            self.in_force[key] = each.fingerprint
+        for key in difference.removed:
+            if len(key) == 5:
+                del self.in_force[key]
+
+    def _sweep(self, removed: set[Key]) -> None:
+        """Delete what nothing names any more; what the kernel still holds on to waits."""
+        self._leftovers |= removed
+        if not self._leftovers:
+            return
+        try:
+            self._commit(sweep(self._leftovers, self.in_force))
+        except NftError:
+            return  # it costs memory, it decides nothing: the next change tries again
+        for key in self._leftovers:
+            self.in_force.pop(key, None)
+        self._leftovers.clear()
+
+
+def _hook(fingerprint: str) -> str:
+    return fingerprint.partition("\n")[0]

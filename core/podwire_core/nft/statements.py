@@ -1,0 +1,149 @@
+"""What a rule does. A rule is a tuple of statements; each renders to nft text in `text`.
+
+Match          goes on only if the expression has the value, or is in the set
+Verdict        accept, drop, jump, goto, return
+Vmap           the verdict that a map holds for the expression; goes on if there is none
+Dnat           new destination, address and port, from a map; goes on if there is none
+Masquerade     new source: an address of the interface it leaves by
+Reject         drop, and tell the sender (ICMP port unreachable)
+Counter        counts packets and bytes
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from podwire_core.family import Family
+from podwire_core.nft.expressions import Expression
+
+
+class VerdictKind(StrEnum):
+    """nft's verdicts."""
+
+    ACCEPT = "accept"
+    DROP = "drop"
+    RETURN = "return"
+    JUMP = "jump"
+    GOTO = "goto"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A verdict; `chain` is where jump and goto lead."""
+
+    kind: VerdictKind
+    chain: str = ""
+
+    def __post_init__(self) -> None:
+        leads = self.kind in {VerdictKind.JUMP, VerdictKind.GOTO}
+        if leads != bool(self.chain):
+            raise ValueError(f"verdict {self.kind} with chain {self.chain!r}")
+
+    @property
+    def text(self) -> str:
+        """nft's spelling."""
+        return f"{self.kind} {self.chain}" if self.chain else str(self.kind)
+
+
+ACCEPT = Verdict(VerdictKind.ACCEPT)
+DROP = Verdict(VerdictKind.DROP)
+RETURN = Verdict(VerdictKind.RETURN)
+
+
+def jump(chain: str) -> Verdict:
+    """Go through another chain and come back."""
+    return Verdict(VerdictKind.JUMP, chain)
+
+
+def goto(chain: str) -> Verdict:
+    """Go through another chain and do not come back; costs none of the 16 jump levels."""
+    return Verdict(VerdictKind.GOTO, chain)
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """`expression value…`, or `expression @set`; `negated` turns it round (`!=`).
+
+    Several values mean any of them and render without braces ("established,related"), which
+    nft allows for bit fields like ct state; an anonymous set is never made.
+    """
+
+    expression: Expression
+    values: tuple[str, ...] = ()
+    set: str = ""
+    negated: bool = False
+
+    def __post_init__(self) -> None:
+        if bool(self.values) == bool(self.set):
+            raise ValueError("a match compares with values or with one set")
+
+    @property
+    def text(self) -> str:
+        """nft's spelling."""
+        operator = "!= " if self.negated else ""
+        right = f"@{self.set}" if self.set else ",".join(self.values)
+        return f"{self.expression.text} {operator}{right}"
+
+
+@dataclass(frozen=True, slots=True)
+class Vmap:
+    """The verdict that `map` holds for the expression."""
+
+    expression: Expression
+    map: str
+
+    @property
+    def text(self) -> str:
+        """nft's spelling."""
+        return f"{self.expression.text} vmap @{self.map}"
+
+
+@dataclass(frozen=True, slots=True)
+class Dnat:
+    """`dnat ip addr . port to EXPRESSION map @MAP`: the map's data is address . port."""
+
+    family: Family
+    expression: Expression
+    map: str
+
+    @property
+    def text(self) -> str:
+        """nft's spelling."""
+        return f"dnat {self.family.nft} addr . port to {self.expression.text} map @{self.map}"
+
+
+@dataclass(frozen=True, slots=True)
+class Masquerade:
+    """Source NAT to the leaving interface's address, with an unpredictable port.
+
+    fully-random: two clients that chose one port do not race for it in conntrack.
+    """
+
+    @property
+    def text(self) -> str:
+        """nft's spelling."""
+        return "masquerade fully-random"
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """Refuse: ICMP port unreachable, which connect() reports as ECONNREFUSED."""
+
+    @property
+    def text(self) -> str:
+        """nft's spelling."""
+        return "reject"
+
+
+@dataclass(frozen=True, slots=True)
+class Counter:
+    """Counts what reaches it."""
+
+    @property
+    def text(self) -> str:
+        """nft's spelling."""
+        return "counter"
+
+
+Statement = Match | Verdict | Vmap | Dnat | Masquerade | Reject | Counter

@@ -1,0 +1,315 @@
+"""One packet through a ruleset: which rules it met, and what became of it.
+
+    from outside or a pod:   prerouting ─► routing ─┬─► forward ─► postrouting ─►
+                                                    └─► input
+    from the node itself:    output ─► routing ─┬─► postrouting ─►
+                                                └─► input
+
+It reads the same values the kernel is given (Chain, Element, …), so it is the naive twin of
+nf_tables for what our rules use; random choices are all explored. NAT is per connection and
+happens once in each direction, as conntrack has it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+
+from podwire_core.family import Family
+from podwire_core.nft.expressions import Concat, Expression, Field, Numgen
+from podwire_core.nft.intervals import span
+from podwire_core.nft.objects import Chain, Element, Object, Rule, Set
+from podwire_core.nft.statements import (
+    Counter,
+    Dnat,
+    Masquerade,
+    Match,
+    Reject,
+    Verdict,
+    VerdictKind,
+    Vmap,
+)
+
+MAX_OUTCOMES = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Packet:
+    """The first packet of a connection (or with state "established", a later one).
+
+    from_node: a process of the node itself sends it. The original destination is what the
+    client wrote, kept while DNAT changes daddr and dport.
+    """
+
+    family: Family
+    saddr: str
+    daddr: str
+    protocol: str
+    dport: int
+    sport: int = 40000
+    from_node: bool = False
+    state: str = "new"
+    original_daddr: str = ""
+    original_dport: int = 0
+    dnat: bool = False
+    masqueraded: bool = False
+
+    def translated(self, daddr: str, dport: int) -> Packet:
+        """The packet after DNAT."""
+        return replace(
+            self,
+            daddr=daddr,
+            dport=dport,
+            dnat=True,
+            original_daddr=self.daddr,
+            original_dport=self.dport,
+        )
+
+
+class Fate(StrEnum):
+    """What became of a packet."""
+
+    ACCEPT = "accept"
+    DROP = "drop"
+    REJECT = "reject"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One rule that did something: where, and in the rule's own words."""
+
+    hook: str
+    table: str
+    chain: str
+    why: str
+    effect: str
+
+
+@dataclass(frozen=True)
+class Trace:
+    """The packet as it left (or ended), its fate, and the rules that did something."""
+
+    fate: Fate
+    packet: Packet
+    steps: tuple[Step, ...]
+
+
+#: What a field of a packet is, by its nft spelling with the family's word as "ip".
+FIELDS: dict[str, Callable[[Packet], str]] = {
+    "ip saddr": lambda packet: packet.saddr,
+    "ip daddr": lambda packet: packet.daddr,
+    "meta l4proto": lambda packet: packet.protocol,
+    "th dport": lambda packet: str(packet.dport),
+    "th sport": lambda packet: str(packet.sport),
+    "ct state": lambda packet: packet.state,
+    "ct status": lambda packet: "dnat" if packet.dnat else "",
+    "ct original ip daddr": lambda packet: packet.original_daddr or packet.daddr,
+    "ct original proto-dst": lambda packet: str(packet.original_dport or packet.dport),
+}
+
+
+class Ruleset:
+    """Objects arranged for evaluation. `local` are the node's own addresses."""
+
+    def __init__(self, objects: Iterable[Object], local: Iterable[str] = ()) -> None:
+        self.local = frozenset(local)
+        self.chains: dict[tuple[str, ...], Chain] = {}
+        self.elements: dict[tuple[str, ...], dict[str, Element]] = {}
+        self.sets: dict[tuple[str, ...], Set] = {}
+        for each in objects:
+            if isinstance(each, Chain):
+                self.chains[*each.table.key, each.name] = each
+            elif isinstance(each, Set):
+                self.sets[*each.table.key, each.name] = each
+            elif isinstance(each, Element):
+                found = self.elements.setdefault((*each.table.key, each.set), {})
+                found[each.key_text] = each
+
+    def base_chains(self, family: Family, hook: str) -> list[Chain]:
+        """Base chains of a hook in the order packets meet them."""
+        chains = [
+            chain
+            for chain in self.chains.values()
+            if chain.hook and chain.hook.hook == hook and chain.table.family is family
+        ]
+        return sorted(chains, key=lambda chain: chain.hook.priority if chain.hook else 0)
+
+    def find(self, chain: Chain, name: str, parts: Sequence[str]) -> Element | None:
+        """The element of a set that holds the key, or None."""
+        where = (*chain.table.key, name)
+        elements = self.elements.get(where, {})
+        if not self.sets[where].interval:
+            return elements.get(" . ".join(parts))
+        wanted = [span(part)[0] for part in parts]
+        for element in elements.values():
+            spans = [span(part) for part in element.parts]
+            if all(low <= value <= high for value, (low, high) in zip(wanted, spans, strict=True)):
+                return element
+        return None
+
+
+class _Ended(Exception):  # noqa: N818 - control flow: the packet's way ends here
+    """The packet is accepted by, or ends in, the base chain being walked."""
+
+    def __init__(self, fate: Fate) -> None:
+        self.fate = fate
+
+
+@dataclass
+class _Walk:
+    """One packet on its way, with the random choices it is to make."""
+
+    ruleset: Ruleset
+    packet: Packet
+    choices: list[int]
+    arities: list[int] = field(default_factory=list)
+    steps: list[Step] = field(default_factory=list)
+    hook: str = ""
+
+    def run(self) -> Trace:
+        try:
+            for hook in self._hooks():
+                self._pass(hook)
+        except _Ended as end:
+            return Trace(end.fate, self.packet, tuple(self.steps))
+        return Trace(Fate.ACCEPT, self.packet, tuple(self.steps))
+
+    def _hooks(self) -> Iterable[str]:
+        """Hooks in order; asked lazily, because DNAT decides the routing."""
+        yield "output" if self.packet.from_node else "prerouting"
+        if self.packet.daddr in self.ruleset.local:
+            yield "input"
+            return
+        if not self.packet.from_node:
+            yield "forward"
+        yield "postrouting"
+
+    def _pass(self, hook: str) -> None:
+        self.hook = hook
+        for chain in self.ruleset.base_chains(self.packet.family, hook):
+            if chain.hook and chain.hook.type == "nat" and self.packet.state != "new":
+                continue
+            try:
+                self._chain(chain)
+            except _Ended as end:
+                if end.fate is not Fate.ACCEPT:
+                    raise
+
+    def _chain(self, chain: Chain) -> bool:
+        """Walk a chain; true when it was left by goto's end, false when it simply ended."""
+        for rule in chain.rules:
+            verdict = self._rule(chain, rule)
+            if verdict is None:
+                continue
+            match verdict.kind:
+                case VerdictKind.ACCEPT:
+                    raise _Ended(Fate.ACCEPT)
+                case VerdictKind.DROP:
+                    raise _Ended(Fate.DROP)
+                case VerdictKind.RETURN:
+                    return False
+                case VerdictKind.JUMP:
+                    self._chain(self._target(chain, verdict))
+                case VerdictKind.GOTO:
+                    return self._chain(self._target(chain, verdict))
+        return False
+
+    def _target(self, chain: Chain, verdict: Verdict) -> Chain:
+        return self.ruleset.chains[*chain.table.key, verdict.chain]
+
+    def _rule(self, chain: Chain, rule: Rule) -> Verdict | None:
+        """The rule's verdict; None when it does not match, or does its work and goes on."""
+        for statement in rule.statements:
+            match statement:
+                case Match():
+                    if not self._matches(chain, statement):
+                        return None
+                case Vmap():
+                    element = self._lookup(chain, statement.expression, statement.map)
+                    if element is None or not isinstance(element.data, Verdict):
+                        return None
+                    self._note(chain, rule, f"{element.key_text} : {element.data.text}")
+                    return element.data
+                case Verdict():
+                    self._note(chain, rule, statement.text)
+                    return statement
+                case Dnat() | Masquerade() | Reject():
+                    if not self._act(chain, rule, statement):
+                        return None
+                case Counter():
+                    pass
+        return None
+
+    def _act(self, chain: Chain, rule: Rule, statement: Dnat | Masquerade | Reject) -> bool:
+        """Do what ends a base chain. False when a DNAT map has no answer."""
+        if isinstance(statement, Reject):
+            self._note(chain, rule, "reject")
+            raise _Ended(Fate.REJECT)
+        if isinstance(statement, Masquerade):
+            self.packet = replace(self.packet, masqueraded=True)
+            self._note(chain, rule, "masquerade")
+            raise _Ended(Fate.ACCEPT)
+        element = self._lookup(chain, statement.expression, statement.map)
+        if element is None or not isinstance(element.data, tuple):
+            return False
+        address, port = element.data
+        self.packet = self.packet.translated(address, int(port))
+        self._note(chain, rule, f"dnat to {address} port {port}")
+        raise _Ended(Fate.ACCEPT)
+
+    def _matches(self, chain: Chain, match: Match) -> bool:
+        if match.set:
+            found = self._lookup(chain, match.expression, match.set) is not None
+        else:
+            found = self._value(match.expression) in match.values
+        return found != match.negated
+
+    def _lookup(self, chain: Chain, expression: Expression, name: str) -> Element | None:
+        parts = expression.parts if isinstance(expression, Concat) else (expression,)
+        return self.ruleset.find(chain, name, [self._value(part) for part in parts])
+
+    def _value(self, expression: Expression) -> str:
+        if isinstance(expression, Numgen):
+            return str(self._choose(expression.mod))
+        if isinstance(expression, Concat):
+            return " . ".join(self._value(part) for part in expression.parts)
+        if expression.text == "fib daddr type":
+            return "local" if self.packet.daddr in self.ruleset.local else "unicast"
+        return FIELDS[_familyless(expression)](self.packet)
+
+    def _choose(self, arity: int) -> int:
+        made = len(self.arities)
+        self.arities.append(arity)
+        if made >= len(self.choices):
+            self.choices.append(0)
+        return self.choices[made]
+
+    def _note(self, chain: Chain, rule: Rule, effect: str) -> None:
+        self.steps.append(Step(self.hook, chain.table.text, chain.name, rule.why, effect))
+
+
+def _familyless(field_: Field) -> str:
+    return " ".join("ip" if word == "ip6" else word for word in field_.text.split())
+
+
+def trace(ruleset: Ruleset, packet: Packet) -> list[Trace]:
+    """Every way the packet can go, one Trace for each combination of random choices.
+
+    At most MAX_OUTCOMES of them; a Service with more endpoints is cut there.
+    """
+    traces: list[Trace] = []
+    choices: list[int] | None = []
+    while choices is not None and len(traces) < MAX_OUTCOMES:
+        walk = _Walk(ruleset, packet, choices)
+        traces.append(walk.run())
+        choices = _next(walk.choices, walk.arities)
+    return traces
+
+
+def _next(choices: list[int], arities: list[int]) -> list[int] | None:
+    """The next combination, as an odometer counts; None after the last."""
+    for index in reversed(range(len(arities))):
+        if choices[index] + 1 < arities[index]:
+            return [*choices[:index], choices[index] + 1]
+    return None

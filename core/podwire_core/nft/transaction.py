@@ -1,0 +1,189 @@
+"""A transaction: verbs and objects in an order the kernel accepts, committed all or nothing.
+
+The order, and why each step stands where it does:
+
+    1  add table, set, map, and every chain empty     rules and elements may name them
+    2  delete element                                 changed ones too: nft has no replace
+    3  flush chain                                    before its rules are written anew
+    4  add rule                                       the chains and sets they name are there
+    5  add element                                    the chains their verdicts name are there
+    6  delete set, delete chain                       nothing names them any more
+
+Step 6 is a transaction of its own, the `sweep`: kernels before 6.2 still count a chain as
+used that lost its last reference in the same transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import groupby
+
+from podwire_core.delta import Delta
+from podwire_core.nft.objects import Chain, Element, Key, Object, Set, Table
+
+
+class Verb(StrEnum):
+    """nft's verbs that we use."""
+
+    ADD = "add"
+    DELETE = "delete"
+    FLUSH = "flush"
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """Something to delete, of which only the key is known."""
+
+    key: Key
+
+    @property
+    def path(self) -> str:
+        """`chain ip podwire-proxy services`, `element ip podwire-proxy frontends { … }`."""
+        family, table, *rest = self.key
+        if not rest:
+            return f"table {family} {table}"
+        if rest[0] == "element":
+            return f"element {family} {table} {rest[1]} {{ {rest[2]} }}"
+        return f"{rest[0]} {family} {table} {rest[1]}"
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One verb and its object. `add` of a chain adds it empty; its rules are a command each."""
+
+    verb: Verb
+    object: Object | Gone
+    rule: int = -1
+
+    @property
+    def text(self) -> str:
+        """One line of nft."""
+        return _command_text(self)
+
+
+def _command_text(command: Command) -> str:
+    match command.object:
+        case Gone() as gone:
+            return f"{command.verb} {gone.path}"
+        case Table() as table:
+            return f"{command.verb} table {table.text}"
+        case Set() as each:
+            body = f'{{ {each.definition} comment "{each.comment}"; }}'
+            return f"{command.verb} {each.verb_noun} {each.table.text} {each.name} {body}"
+        case Chain() as chain if command.rule >= 0:
+            return f"add rule {chain.table.text} {chain.name} {chain.rules[command.rule].text}"
+        case Chain() as chain:
+            hook = f" {{ {chain.hook.text} }}" if chain.hook and command.verb is Verb.ADD else ""
+            return f"{command.verb} chain {chain.table.text} {chain.name}{hook}"
+        case Element() as element:
+            return f"add element {element.table.text} {element.set} {{ {_element_text(element)} }}"
+
+
+def _element_text(element: Element) -> str:
+    comment = f' comment "{element.comment}"' if element.words else ""
+    data = f" : {element.data_text}" if element.data is not None else ""
+    return f"{element.key_text}{comment}{data}"
+
+
+@dataclass(frozen=True)
+class Transaction:
+    """Commands in order. False when there is nothing to do."""
+
+    commands: tuple[Command, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.commands)
+
+    def __len__(self) -> int:
+        return len(self.commands)
+
+    def __str__(self) -> str:
+        return "\n".join(command.text for command in self.commands)
+
+    @property
+    def text(self) -> str:
+        """Nft text for libnftables: neighbouring elements of one set share a command.
+
+        A command per element costs libnftables 10 times the time and memory.
+        """
+        return "\n".join(
+            line for _, group in groupby(self.commands, _batch) for line in _batched(list(group))
+        )
+
+    def counts(self) -> dict[tuple[str, str], int]:
+        """How many of each (verb, noun): what operation-count promises are made of."""
+        counts: dict[tuple[str, str], int] = {}
+        for command in self.commands:
+            row = (str(command.verb), _noun(command))
+            counts[row] = counts.get(row, 0) + 1
+        return counts
+
+
+def _noun(command: Command) -> str:
+    if isinstance(command.object, Gone):
+        return command.object.path.split(" ", 1)[0]
+    if isinstance(command.object, Set):
+        return command.object.verb_noun
+    return "rule" if command.rule >= 0 else type(command.object).__name__.lower()
+
+
+def _batch(command: Command) -> tuple[str, ...]:
+    """Commands that can share one line have equal, non-empty batches."""
+    each = command.object
+    if isinstance(each, Element):
+        return (str(command.verb), *each.table.key, each.set)
+    if isinstance(each, Gone) and len(each.key) == 5:
+        return (str(command.verb), *each.key[:2], each.key[3])
+    return ()
+
+
+def _batched(commands: list[Command]) -> list[str]:
+    batch = _batch(commands[0])
+    if not batch:
+        return [command.text for command in commands]
+    verb, family, table, name = batch
+    bodies = ", ".join(_body(command.object) for command in commands)
+    return [f"{verb} element {family} {table} {name} {{ {bodies} }}"]
+
+
+def _body(element: Object | Gone) -> str:
+    return _element_text(element) if isinstance(element, Element) else element.key[4]
+
+
+def transaction(change: Delta[Key, Object]) -> Transaction:
+    """Steps 1 to 5 for a difference. What is removed but no element or table waits for sweep()."""
+    new, changed = list(change.added.values()), list(change.changed.values())
+    commands = [Command(Verb.ADD, each) for each in new if isinstance(each, Table)]
+    commands += [Command(Verb.ADD, each) for each in new if isinstance(each, Set)]
+    commands += [Command(Verb.ADD, each) for each in new if isinstance(each, Chain)]
+    commands += [Command(Verb.DELETE, Gone(key)) for key in _doomed_elements(change)]
+    commands += [Command(Verb.FLUSH, each) for each in changed if isinstance(each, Chain)]
+    commands += list(_rules(each for each in (*new, *changed) if isinstance(each, Chain)))
+    elements = [each for each in (*new, *changed) if isinstance(each, Element)]
+    elements.sort(key=lambda element: element.key[:4])
+    commands += [Command(Verb.ADD, element) for element in elements]
+    return Transaction(tuple(commands))
+
+
+def _doomed_elements(change: Delta[Key, Object]) -> Iterable[Key]:
+    keys = [*change.removed, *change.changed]
+    return sorted(key for key in keys if len(key) == 5)
+
+
+def _rules(chains: Iterable[Chain]) -> Iterable[Command]:
+    for chain in chains:
+        for index in range(len(chain.rules)):
+            yield Command(Verb.ADD, chain, index)
+
+
+def sweep(removed: Iterable[Key], known: Mapping[Key, str]) -> Transaction:
+    """Step 6: delete chains, sets and tables; a chain is flushed first, for what it refers to."""
+    keys = sorted(key for key in removed if len(key) != 5)
+    chains = [key for key in keys if key[2:3] == ("chain",)]
+    others = [key for key in keys if key[2:3] == ("set",)]
+    tables = [key for key in keys if len(key) == 2]
+    commands = [Command(Verb.FLUSH, Gone(key)) for key in chains if key in known]
+    commands += [Command(Verb.DELETE, Gone(key)) for key in (*chains, *others, *tables)]
+    return Transaction(tuple(commands))
