@@ -28,7 +28,7 @@ class Attachment:
     def host_name(self) -> str:
         """The host end's name: `pw` and 13 characters of base32.
 
-        2 + 13 = 15 is IFNAMSIZ - 1, the most a link's name may have. 13 × 5 = 65 bits:
+        2 + 13 = 15 is IFNAMSIZ - 1, the most a link's name may have. 13 * 5 = 65 bits:
         among 10,000 attachments the chance of any collision is below 1 in 10^11.
         """
         word = base64.b32encode(self._digest()[:9]).decode("ascii").lower()
@@ -46,7 +46,7 @@ class Attachment:
 
     def _digest(self) -> bytes:
         # NUL cannot occur in any of the three, so no two attachments share a text.
-        text = "\0".join((self.network, self.container, self.interface))
+        text = f"{self.network}\0{self.container}\0{self.interface}"
         return hashlib.sha256(text.encode()).digest()
 
     def _mac(self, *, last_bit: int) -> str:

@@ -117,9 +117,7 @@ def valid_attachments(raw: JsonObject, network: Network) -> frozenset[Attachment
     for key in ("cni.dev/valid-attachments", "cni.dev/attachments"):
         if (listed := raw.get(key)) is not None:
             return frozenset(_attachment(key, item, network) for item in _list(key, listed))
-    raise BadConfig(
-        "cni.dev/valid-attachments: missing", "an empty list collects every attachment"
-    )
+    raise BadConfig("cni.dev/valid-attachments: missing", "an empty list collects every attachment")
 
 
 def _ranges(raw: JsonObject) -> tuple[AddressRange, ...]:

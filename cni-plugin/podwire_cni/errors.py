@@ -1,3 +1,4 @@
+# ruff: noqa: N818 - the names finish the sentence "the call failed with"; all are CniError
 """Every way a CNI call can fail, and the code each way has on the wire.
 
 ```
@@ -18,7 +19,7 @@ CniError
 └── InternalError         199   a fault of podwire's own
 ```
 
-Codes 0–99 are the specification's (SPEC.md, "Error"), 100 and above are ours.
+Codes below 100 are the specification's (SPEC.md, "Error"), 100 and above are ours.
 """
 
 from typing import ClassVar

@@ -218,7 +218,9 @@ class Leases:
                 yield
                 self._database.execute("COMMIT")
             except BaseException:
-                self._database.execute("ROLLBACK")
+                # A full disk has made SQLite roll back already.
+                if self._database.in_transaction:
+                    self._database.execute("ROLLBACK")
                 raise
 
     @contextmanager
@@ -233,7 +235,9 @@ class Leases:
                 f"cannot use lease database {self._path}", str(error)
             ) from error
         except OSError as error:
-            raise InputOutputFailed(f"cannot use lease database {self._path}", str(error)) from error
+            raise InputOutputFailed(
+                f"cannot use lease database {self._path}", str(error)
+            ) from error
 
 
 def _create_private(path: Path) -> None:
@@ -252,9 +256,7 @@ def _fits(held: Sequence[IPAddress], ranges: Sequence[AddressRange]) -> bool:
     )
 
 
-def _ordered(
-    held: Sequence[IPAddress], ranges: Sequence[AddressRange]
-) -> tuple[IPAddress, ...]:
+def _ordered(held: Sequence[IPAddress], ranges: Sequence[AddressRange]) -> tuple[IPAddress, ...]:
     """Sorted like the families of the ranges; IPv4 first when no range tells."""
     families = [range_.family.number for range_ in ranges] or [4, 6]
     known = [address for address in held if address.version in families]

@@ -77,7 +77,9 @@ class Neighbour:
     mac: str
 
     def __str__(self) -> str:
-        return f"{self.side}: neigh {self.address} lladdr {self.mac} dev {self.device} nud permanent"
+        return (
+            f"{self.side}: neigh {self.address} lladdr {self.mac} dev {self.device} nud permanent"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +93,10 @@ class Route:
 
     def __str__(self) -> str:
         # onlink: the gateway need not be covered by another route.
-        way = f"via {self.gateway} dev {self.device} onlink" if self.gateway else (
-            f"dev {self.device} scope link"
+        way = (
+            f"via {self.gateway} dev {self.device} onlink"
+            if self.gateway
+            else (f"dev {self.device} scope link")
         )
         return f"{self.side}: route {self.destination} {way}"
 
@@ -120,9 +124,7 @@ class Plan:
         return "\n".join(str(line) for line in lines)
 
 
-def make_plan(
-    attachment: Attachment, pod: str, addresses: Sequence[IPAddress], mtu: int
-) -> Plan:
+def make_plan(attachment: Attachment, pod: str, addresses: Sequence[IPAddress], mtu: int) -> Plan:
     """Decide the wiring.
 
     pod: "namespace/name", for the aliases.  addresses: at most one of each family.

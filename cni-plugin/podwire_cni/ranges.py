@@ -72,9 +72,13 @@ class Use:
     leased: frozenset[IPAddress]
     released: Mapping[IPAddress, float]
 
+    def rested(self, address: IPAddress, now: float, cooldown: float) -> bool:
+        """Whether an address that nobody has was never used or released long enough ago."""
+        return now - self.released.get(address, float("-inf")) >= cooldown
+
     def cooling(self, now: float, cooldown: float) -> int:
         """How many released addresses still rest."""
-        return sum(1 for when in self.released.values() if now - when < cooldown)
+        return sum(not self.rested(address, now, cooldown) for address in self.released)
 
 
 def choose(
@@ -86,9 +90,8 @@ def choose(
     now, cooldown: seconds.
     """
     alike = _alike(range_, companion) if companion else None
-    if alike and alike not in use.leased:
-        if now - use.released.get(alike, float("-inf")) >= cooldown:
-            return alike
+    if alike and alike not in use.leased and use.rested(alike, now, cooldown):
+        return alike
     known = use.leased | use.released.keys()
     # Ends after at most len(known) + 1 steps, however large the range.
     for offset in range(_FIRST_OFFSET, range_.last_offset + 1):

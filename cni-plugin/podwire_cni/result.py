@@ -36,7 +36,10 @@ def make_result(
     before = dict(previous or {})
     interfaces = _list(before, "interfaces")
     position = len(interfaces) + 1  # ours are the host's end, then the pod's
-    ours = [_interface(version, plan.host, plan.mtu, ""), _interface(version, plan.pod, plan.mtu, netns)]
+    ours = [
+        _interface(version, plan.host, plan.mtu, ""),
+        _interface(version, plan.pod, plan.mtu, netns),
+    ]
     ips = [_ip(version, address, position) for address in addresses]
     routes = [_default_route(address) for address in addresses]
     return {

@@ -98,7 +98,7 @@ class Probe(Struct, frozen=True):
 
 
 class FieldRef(Struct, frozen=True):
-    """A field of the pod itself: metadata.name, status.podIP, spec.nodeName …"""
+    """A field of the pod itself: metadata.name, status.podIP and their like."""
 
     field_path: str
 

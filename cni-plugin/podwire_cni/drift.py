@@ -1,0 +1,58 @@
+"""How the kernel differs from a plan: what CHECK reports. Pure.
+
+Only what is missing or different counts. More addresses or routes than planned may be a
+later plugin's work and are none of our business (SPEC.md, "CHECK").
+"""
+
+from dataclasses import dataclass
+
+from podwire_cni.plan import Entry, Link, Plan, Side
+
+
+@dataclass(frozen=True, slots=True)
+class LinkState:
+    """A link as the kernel has it now."""
+
+    side: Side
+    name: str
+    mac: str
+    up: bool
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What a plan's two links are and carry now.
+
+    links: those that exist.
+    entries: their /32 and /128 addresses, permanent neighbours, routes of the main table.
+    """
+
+    links: tuple[LinkState, ...]
+    entries: frozenset[Entry]
+
+
+def find_drift(plan: Plan, state: State, pod_mac: str) -> list[str]:
+    """One sentence for each thing that is missing or differs; empty when all is well.
+
+    pod_mac: what prevResult says; a later plugin may have changed it.
+    """
+    links = {link.side: link for link in state.links}
+    sentences = [
+        *_link_drift(plan.host, plan.host.mac, links.get(Side.HOST)),
+        *_link_drift(plan.pod, pod_mac or plan.pod.mac, links.get(Side.POD)),
+    ]
+    present = {link.side for link in state.links}
+    missing = [entry for entry in plan.entries if entry not in state.entries]
+    # A missing link needs no list of all that went with it.
+    return sentences + [f"{entry} is missing" for entry in missing if entry.side in present]
+
+
+def _link_drift(link: Link, mac: str, now: LinkState | None) -> list[str]:
+    if now is None:
+        return [f"{link.side}: link {link.name} is missing"]
+    sentences = []
+    if now.mac.lower() != mac.lower():
+        sentences.append(f"{link.side}: link {link.name} has address {now.mac}, not {mac}")
+    if not now.up:
+        sentences.append(f"{link.side}: link {link.name} is down")
+    return sentences

@@ -1,0 +1,96 @@
+"""What a user applied: each document, what the lab reads in it, or why it cannot be used."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from podwire_core.errors import ObjectError
+from podwire_core.feed.decode import explain, kind_of, name_of
+from podwire_core.objects import KubernetesObject, Node, ObjectName
+from podwire_lab.workloads import LAB_KINDS
+
+Document = dict[str, Any]
+
+#: An object's file is KIND.NAMESPACE.NAME.json; with the longest kind, a namespace of 63 and
+#: the 20 characters that a pod's name adds to its owner's, it stays below Linux' 255 bytes.
+MAX_NAME = 140
+
+_NAMESPACE = re.compile(r"^([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)?$")
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """One object as its author wrote it, and as the lab reads it."""
+
+    source: str
+    document: Document
+    found: KubernetesObject
+
+    @property
+    def kind(self) -> str:
+        """Its kind, in the API's spelling."""
+        return str(self.document["kind"])
+
+    @property
+    def name(self) -> ObjectName:
+        """Its namespace and name."""
+        return self.found.name
+
+    def error(self, field: str, reason: str) -> ObjectError:
+        """What is wrong with it."""
+        return ObjectError(self.source, f"{self.kind} {self.name}", field, reason)
+
+
+def file_name(kind: str, name: ObjectName) -> str:
+    """The file that holds an object: Service.shop.api.json, Node..node1.json."""
+    return f"{kind}.{name.namespace}.{name.name}.json"
+
+
+def read_manifest(source: str, document: Document) -> Manifest:
+    """One document, decoded. Raises ObjectError when a lab cannot use it.
+
+    Kinds that a lab does not know (ConfigMap, Ingress …) and Nodes, which are the lab's own,
+    raise as well, so that a user hears what was ignored.
+    """
+    kind = kind_of(document, LAB_KINDS)
+    called = name_of(document, kind or KubernetesObject)
+    label = f"{document.get('kind', 'object')} {called or 'without a name'}"
+    if kind is None:
+        raise ObjectError(source, label, "kind", "is ignored: a lab does not know this kind")
+    if kind is Node:
+        raise ObjectError(source, label, "kind", "is ignored: nodes are the lab's own")
+    try:
+        plain = msgspec.json.decode(msgspec.json.encode(document))
+        found = msgspec.convert(plain, kind)
+    except (ValueError, TypeError, RecursionError) as error:
+        field, reason = explain(str(error))
+        raise ObjectError(source, label, field, reason) from error
+    _check_name(source, label, found)
+    return Manifest(source, plain, found)
+
+
+def _check_name(source: str, label: str, found: KubernetesObject) -> None:
+    """Names become names of files and of network namespaces."""
+    if len(found.metadata.name) > MAX_NAME:
+        reason = f"is longer than the {MAX_NAME} characters a lab takes"
+        raise ObjectError(source, label, "metadata.name", reason)
+    if not _NAMESPACE.fullmatch(found.metadata.namespace):
+        raise ObjectError(source, label, "metadata.namespace", "is no DNS label")
+
+
+def without_doubles(
+    manifests: Iterable[Manifest],
+) -> tuple[tuple[Manifest, ...], tuple[ObjectError, ...]]:
+    """One manifest an object: the first wins, the others are errors."""
+    first: dict[str, Manifest] = {}
+    errors = []
+    for manifest in manifests:
+        winner = first.setdefault(file_name(manifest.kind, manifest.name), manifest)
+        if winner is not manifest:
+            errors.append(manifest.error("", f"stands in {winner.source} already, which wins"))
+    return tuple(first.values()), tuple(errors)

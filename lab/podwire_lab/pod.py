@@ -1,0 +1,197 @@
+"""One pod of this node, from its first sight until nothing of it is left.
+
+    Pending ─► sandbox (netns, CNI ADD) ─► init containers ─► Running ─► Succeeded, Failed
+       any of these, when the pod is to go ─► end processes ─► CNI DEL ─► no report
+
+What fails is said in the report and tried again with back-off; no pod holds up another.
+Everything it does to the world goes through `Machine`, and time through `Clock`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Protocol, TypeVar
+
+from podwire_lab.cni_client import CniError
+from podwire_lab.container import Backoff, Clock, ContainerKeeper, Starter
+from podwire_lab.processes import ProcessesError
+from podwire_lab.report import ContainerReport, Phase, PodReport
+from podwire_lab.workloads import LabContainer, LabPod
+
+T = TypeVar("T")
+
+_FINISHED = (Phase.SUCCEEDED, Phase.FAILED)
+#: A lab's pods go quickly, whatever a manifest made for production says.
+_LONGEST_GRACE = 3.0
+
+
+class Machine(Starter, Protocol):
+    """What one pod needs of its node."""
+
+    def stands(self) -> bool:
+        """Whether its network namespace is there."""
+        ...
+
+    async def make(self) -> tuple[str, ...]:
+        """Namespace and network, anew; its addresses. Raises CniError, OSError, ProcessesError."""
+        ...
+
+    async def clear(self, grace: float) -> None:
+        """Processes, network and namespace away; twice is fine. Raises as `make` does."""
+        ...
+
+    def runs(self, container: LabContainer) -> bool:
+        """Whether an init container means something here: the host has its command."""
+        ...
+
+    def tell(self, report: PodReport | None) -> None:
+        """Publish; None when nothing of the pod is left."""
+        ...
+
+
+class PodKeeper:
+    """Run `keep` as a task; `stop` makes it end the pod and return.
+
+    `before` is the report of the runner before this one: what runs is taken over.
+    """
+
+    def __init__(
+        self, pod: LabPod, machine: Machine, clock: Clock, before: PodReport | None = None
+    ) -> None:
+        self.pod = pod
+        self._machine = machine
+        self._clock = clock
+        self._stop = asyncio.Event()
+        self._phase = before.phase if before else Phase.PENDING
+        self._ips = before.pod_ips if before else ()
+        self._message = before.message if before else ""
+        known = {row.name: row for row in before.containers} if before else {}
+        self._mains = [self._keeper(each, known) for each in pod.spec.containers or ()]
+        self._sidecars = [
+            self._keeper(each, known, "Always")
+            for each in pod.spec.init_containers or ()
+            if each.restart_policy == "Always"
+        ]
+        self._told: PodReport | None = None
+
+    @property
+    def report(self) -> PodReport:
+        """How the pod stands now."""
+        containers = tuple(each.report for each in (*self._mains, *self._sidecars))
+        return PodReport(
+            namespace=self.pod.name.namespace,
+            name=self.pod.name.name,
+            uid=self.pod.metadata.uid,
+            phase=self._phase,
+            pod_ips=self._ips,
+            ready=self._phase is Phase.RUNNING and all(each.ready for each in containers),
+            containers=containers,
+            message=self._message,
+        )
+
+    def stop(self) -> None:
+        """The pod is to go."""
+        self._stop.set()
+
+    async def keep(self) -> None:
+        """See the pod through; returns when nothing of it is left."""
+        life = asyncio.create_task(self._live())
+        stop = asyncio.create_task(self._stop.wait())
+        try:
+            await asyncio.wait({life, stop}, return_when=asyncio.FIRST_COMPLETED)
+            if life.done() and (error := life.exception()) is not None:
+                self._say(f"the runner failed: {error!r}")
+            await stop
+        finally:
+            life.cancel()
+            stop.cancel()
+            await asyncio.gather(life, stop, return_exceptions=True)
+        await self._insist(self._clear)
+        self._machine.tell(None)
+
+    async def _live(self) -> None:
+        if self._phase in _FINISHED:
+            await self._insist(self._clear)
+            return
+        if self._phase is Phase.RUNNING and self._machine.stands():
+            for each in (*self._mains, *self._sidecars):
+                each.adopt()
+        elif not await self._begin():
+            await self._finish(Phase.FAILED)
+            return
+        codes = await self._run()
+        await self._finish(Phase.SUCCEEDED if set(codes) == {0} else Phase.FAILED)
+
+    async def _begin(self) -> bool:
+        """The sandbox, then the init containers; false when one of them failed for good."""
+        self._phase, self._ips = Phase.PENDING, ()
+        self._say("")  # a report stands before the namespace, so that none is forgotten
+        self._ips = await self._insist(self._machine.make)
+        self._say("")
+        policy = "Never" if self.pod.spec.restart_policy == "Never" else "OnFailure"
+        for container in self.pod.spec.init_containers or ():
+            if container.restart_policy != "Always" and self._machine.runs(container):
+                keeper = self._keeper(container, {}, policy)
+                if await keeper.keep(self._ips) != 0:
+                    return False
+        return True
+
+    async def _run(self) -> list[int | None]:
+        """Exit codes of the containers, when all have ended for good."""
+        self._phase = Phase.RUNNING
+        async with asyncio.TaskGroup() as group:
+            sidecars = [group.create_task(each.keep(self._ips)) for each in self._sidecars]
+            codes = await asyncio.gather(*(each.keep(self._ips) for each in self._mains))
+            for sidecar in sidecars:
+                sidecar.cancel()
+        return codes
+
+    async def _finish(self, phase: Phase) -> None:
+        self._phase = phase
+        self._publish()
+        await self._insist(self._clear)
+
+    async def _clear(self) -> None:
+        grace = min(_LONGEST_GRACE, self.pod.spec.termination_grace_period_seconds)
+        await self._machine.clear(grace)
+
+    async def _insist(self, act: Callable[[], Awaitable[T]]) -> T:
+        """Try until it works; what went wrong is in the report meanwhile."""
+        backoff = Backoff()
+        while True:
+            try:
+                return await act()
+            except (CniError, OSError, ProcessesError) as error:
+                delay = backoff.delay()
+                self._say(f"{error}; tries again after {delay:.0f} s")
+                await self._clock.sleep(delay)
+
+    def _keeper(
+        self,
+        container: LabContainer,
+        known: dict[str, ContainerReport],
+        policy: str | None = None,
+    ) -> ContainerKeeper:
+        return ContainerKeeper(
+            container,
+            policy or self.pod.spec.restart_policy,
+            self._machine,
+            self._clock,
+            self._container_changed,
+            known.get(container.name),
+        )
+
+    def _container_changed(self, message: str) -> None:
+        if message or all(each.report.ready for each in (*self._mains, *self._sidecars)):
+            self._message = message  # old trouble is over when all is well
+        self._publish()
+
+    def _say(self, message: str) -> None:
+        self._message = message
+        self._publish()
+
+    def _publish(self) -> None:
+        if (report := self.report) != self._told:
+            self._told = report
+            self._machine.tell(report)
