@@ -55,6 +55,9 @@ class Snapshot:
         for each in objects:
             self._of(type(each))[each.name] = each
 
+    def __len__(self) -> int:
+        return sum(len(objects) for objects in self._kinds.values())
+
     def _of(self, kind: Kind) -> dict[ObjectName, KubernetesObject]:
         return self._kinds.setdefault(kind, {})
 

@@ -23,6 +23,9 @@ from podwire_proxy.frontend import Backend, Backends, Frontend, frontends_of
 from podwire_proxy.slots import assign
 
 
+TABLES = tuple(skeleton.table(family) for family in FAMILIES)
+
+
 class Claimant(NamedTuple):
     """A Service in order of its right: the older one, then the one whose name sorts first."""
 
@@ -55,7 +58,7 @@ class Services:
     @property
     def tables(self) -> Sequence[Table]:
         """The proxy's table of each family."""
-        return [skeleton.table(family) for family in FAMILIES]
+        return TABLES
 
     @property
     def wanted(self) -> Mapping[Key, Object]:

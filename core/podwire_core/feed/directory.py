@@ -61,13 +61,13 @@ class DirectoryFeed:
         self._files: dict[str, _File] = {}
         self._given: dict[Identity, KubernetesObject] = {}
         self._reported: frozenset[ObjectError] = frozenset()
+        self._pending: set[str] | None = None  # None: everything has to be read
         self._inotify = INotify(nonblocking=True)
         try:
-            self._inotify.add_watch(str(folder), _EVENTS | flags.ONLYDIR)
-        except OSError as error:
+            self._watch()
+        except FeedError:
             self._inotify.close()
-            raise FeedError(f"{folder}: {error.strerror}: give a folder of manifests") from error
-        self._pending: set[str] | None = None  # None: everything has to be read
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -84,7 +84,12 @@ class DirectoryFeed:
         self._inotify.close()
 
     def read(self) -> Batch:
-        """Changes since the last read (see feed.interface)."""
+        """Changes since the last read (see feed.interface).
+
+        Raises FeedError while the folder is gone; a read after it is back goes on from there.
+        """
+        if not self._watching:
+            self._watch()
         self._collect_events()
         for name in self._names_to_read():
             self._read_file(name)
@@ -93,9 +98,20 @@ class DirectoryFeed:
 
     # -------------------------------------------------------------- which files to read
 
+    def _watch(self) -> None:
+        self._watching = False
+        try:
+            self._inotify.add_watch(str(self._folder), _EVENTS | flags.ONLYDIR)
+        except OSError as error:
+            reason = f"{error.strerror}: give a folder of manifests"
+            raise FeedError(f"{self._folder}: {reason}") from error
+        self._watching = True
+        self._pending = None
+
     def _collect_events(self) -> None:
         for event in self._inotify.read(timeout=0):
             if event.mask & (flags.DELETE_SELF | flags.MOVE_SELF | flags.UNMOUNT | flags.IGNORED):
+                self._watching = False
                 raise FeedError(f"{self._folder}: the folder itself is gone")
             if event.mask & flags.Q_OVERFLOW or event.name.startswith(".."):
                 self._pending = None

@@ -1,0 +1,5 @@
+"""`python -m podwire_node` is `podwire`."""
+
+from podwire_node.cli import main
+
+main()

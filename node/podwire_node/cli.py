@@ -1,0 +1,96 @@
+"""The `podwire` command.
+
+Commands of other packages join it through the entry point group `podwire.commands`, so
+that node/ imports none of them.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import click
+
+from podwire_core.errors import FeedError, NftError
+from podwire_core.feed.directory import DirectoryFeed
+
+
+class _Commands(click.Group):
+    """Own commands, and those that entry points name; each is imported only when it is used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        joined = [point.name for point in entry_points(group="podwire.commands")]
+        return sorted({*super().list_commands(ctx), *joined})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        own = super().get_command(ctx, cmd_name)
+        if own is not None:
+            return own
+        for point in entry_points(group="podwire.commands", name=cmd_name):
+            command = point.load()
+            if isinstance(command, click.Command):
+                return command
+        return None
+
+
+@click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="podwire")
+def main() -> None:
+    r"""podwire: a Kubernetes networking dataplane small enough to read in an evening.
+
+    \b
+    Examples:
+      podwire lab up examples/shop       a two-node cluster on this machine
+      podwire agent --node n1 --feed /etc/podwire/objects
+    """
+
+
+@main.command()
+@click.option(
+    "--node", required=True, envvar="NODE_NAME", help="Our node's name, as its Node object has it."
+)
+@click.option(
+    "--feed",
+    required=True,
+    metavar="DIR|kubernetes",
+    help="Where objects come from: a folder of manifests, watched; or a cluster's API server.",
+)
+@click.option(
+    "--status",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write the agent's status to this file as JSON, whenever it changes.",
+)
+@click.option("-v", "--verbose", is_flag=True, help="Log every transaction and route.")
+def agent(node: str, feed: str, status: Path | None, *, verbose: bool) -> None:
+    r"""Run the node's agent: routes to other nodes, Services, NetworkPolicies.
+
+    It needs root (CAP_NET_ADMIN) and works in the network namespace it is started in.
+    SIGTERM ends it and leaves every rule and route in force; a restart takes over without
+    breaking a connection.
+
+    \b
+    Examples:
+      podwire agent --node node1 --feed /run/objects
+      ip netns exec n1 podwire agent --node n1 --feed ./objects --status /run/n1.json -v
+    """
+    level = logging.INFO if verbose else logging.WARNING
+    logging.basicConfig(
+        level=level, format="%(asctime)s %(levelname)-7s %(message)s", stream=sys.stderr
+    )
+    logging.getLogger("podwire_node").setLevel(logging.INFO)
+    from podwire_core.nft.kernel import Kernel  # noqa: PLC0415 - --help needs no kernel
+    from podwire_node.agent import Agent  # noqa: PLC0415 - same; pyroute2 takes 80 ms to import
+
+    try:
+        with DirectoryFeed(Path(feed)) as source:
+            Agent(node, source, Kernel(), status).run()
+    except (FeedError, NftError) as error:
+        raise click.ClickException(str(error)) from error
+    except PermissionError as error:
+        raise click.ClickException(f"{error.strerror}: run as root (CAP_NET_ADMIN)") from error
+
+
+if __name__ == "__main__":
+    main()
