@@ -1,0 +1,74 @@
+# podwire. `make` alone says what there is. Everything here can be run again and again.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+CACHE := $(HOME)/.cache/podwire
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+export PIP_CACHE_DIR := $(CACHE)/pip
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+# Debian packages, and what for.
+PACKAGES := \
+	python3         `# the system's Python: nftables' binding is built for it` \
+	python3-venv    `# the virtual environment` \
+	python3-nftables `# libnftables' Python binding, which is not on PyPI` \
+	nftables        `# nft itself: for people, and for tests that play a foreign program` \
+	iproute2        `# ip, for people and for tests` \
+	iputils-ping    `# ping, for people and for tests` \
+	curl            `# what people run in pods` \
+	ca-certificates `# pip`
+
+.PHONY: help
+help: ## this list
+	@echo "podwire: make TARGET"
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 16
+
+.PHONY: preflight
+preflight:
+	@[ "$$(uname -s)" = Linux ] || { echo "podwire: needs Linux, this is $$(uname -s): use a virtual machine" >&2; exit 1; }
+	@[ "$$(id -u)" = 0 ] || { echo "podwire: needs root, for network namespaces and nftables: run it with sudo" >&2; exit 1; }
+	@command -v apt-get >/dev/null || { echo "podwire: installs its packages with apt-get: use Debian 12 or newer" >&2; exit 1; }
+
+.PHONY: setup
+setup: preflight $(READY) ## install what is missing: Debian packages, a virtual environment
+
+$(READY): pyproject.toml Makefile
+	@set -e; missing=$$(for package in $(PACKAGES); do \
+		dpkg-query -W -f '$${Status}\n' $$package 2>/dev/null | grep -q 'ok installed' || echo $$package; done); \
+	if [ -n "$$missing" ]; then echo "installing" $$missing; \
+		{ apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing; } >/dev/null; fi
+	@echo "making $(VENV)"
+	@rm -rf $(VENV)
+	@/usr/bin/python3 -m venv --system-site-packages $(VENV)
+	@$(BIN)/pip install --quiet --editable '.[test]'
+	@touch $@
+
+.PHONY: demo
+demo: setup ## a cluster with a shop in it: Services, policies, one packet's journey (under a minute)
+	@$(BIN)/podwire lab demo examples/shop
+
+.PHONY: test
+test: setup ## all tests: pure ones, then the real kernel in namespaces of its own
+	@$(BIN)/pytest tests integration
+
+.PHONY: unit
+unit: setup ## the pure tests: no root needed, seconds
+	@$(BIN)/pytest tests
+
+.PHONY: integration
+integration: setup ## the tests that need the kernel
+	@$(BIN)/pytest integration
+
+.PHONY: check
+check: setup ## format, lint, types, layers: what a commit must pass
+	@$(BIN)/ruff format --check
+	@$(BIN)/ruff check
+	@$(BIN)/mypy
+	@$(BIN)/pytest -q tests/test_layers.py
+
+.PHONY: clean
+clean: ## take down every lab, remove the environment and what tests left
+	@[ ! -x $(BIN)/podwire ] || $(BIN)/podwire lab down --all
+	@rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache .hypothesis
