@@ -370,7 +370,7 @@ class PolicyPeer(Struct, frozen=True):
     def __post_init__(self) -> None:
         selects = self.pod_selector is not None or self.namespace_selector is not None
         if self.ip_block is not None and selects:
-            raise ValueError("`ipBlock` excludes `podSelector` and `namespaceSelector`")
+            raise ValueError("`ipBlock`: excludes `podSelector` and `namespaceSelector`")
         if self.ip_block is None and not selects:
             raise ValueError("a peer needs `podSelector`, `namespaceSelector` or `ipBlock`")
 
@@ -386,7 +386,7 @@ class PolicyPort(Struct, frozen=True):
         if self.end_port is None:
             return
         if not isinstance(self.port, int):
-            raise ValueError("`endPort` needs a numeric `port`")
+            raise ValueError("`endPort`: needs a numeric `port`")
         if self.end_port < self.port:
             raise ValueError(f"`endPort`: {self.end_port} is below `port` {self.port}")
 

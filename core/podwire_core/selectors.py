@@ -39,9 +39,9 @@ class Requirement(msgspec.Struct, frozen=True):
     def __post_init__(self) -> None:
         takes_values = self.operator in {Operator.IN, Operator.NOT_IN}
         if takes_values and not self.values:
-            raise ValueError(f"operator {self.operator} needs at least one of `values`")
+            raise ValueError(f"`values`: operator {self.operator} needs at least one")
         if self.values and not takes_values:
-            raise ValueError(f"operator {self.operator} takes no `values`")
+            raise ValueError(f"`values`: operator {self.operator} takes none")
 
     def matches(self, labels: Labels) -> bool:
         """Whether an object with these labels meets this one requirement."""

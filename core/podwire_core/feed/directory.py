@@ -13,6 +13,7 @@ the other is an error; an object goes when its file goes or no longer holds it.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -61,6 +62,7 @@ class DirectoryFeed:
         self._files: dict[str, _File] = {}
         self._given: dict[Identity, KubernetesObject] = {}
         self._reported: frozenset[ObjectError] = frozenset()
+        self._watch_number: int | None = None
         self._pending: set[str] | None = None  # None: everything has to be read
         self._inotify = INotify(nonblocking=True)
         try:
@@ -88,7 +90,7 @@ class DirectoryFeed:
 
         Raises FeedError while the folder is gone; a read after it is back goes on from there.
         """
-        if not self._watching:
+        if self._watch_number is None:
             self._watch()
         self._collect_events()
         for name in self._names_to_read():
@@ -99,19 +101,25 @@ class DirectoryFeed:
     # -------------------------------------------------------------- which files to read
 
     def _watch(self) -> None:
-        self._watching = False
         try:
-            self._inotify.add_watch(str(self._folder), _EVENTS | flags.ONLYDIR)
+            self._watch_number = self._inotify.add_watch(str(self._folder), _EVENTS | flags.ONLYDIR)
         except OSError as error:
             reason = f"{error.strerror}: give a folder of manifests"
             raise FeedError(f"{self._folder}: {reason}") from error
-        self._watching = True
         self._pending = None
+
+    def _unwatch(self) -> None:
+        """A folder that was moved away is still watched, under a number that is now stale."""
+        with contextlib.suppress(OSError):
+            self._inotify.rm_watch(self._watch_number)
+        self._watch_number = None
 
     def _collect_events(self) -> None:
         for event in self._inotify.read(timeout=0):
+            if event.wd not in {self._watch_number, -1}:
+                continue  # of a watch that is gone (-1 is an overflow, which has none)
             if event.mask & (flags.DELETE_SELF | flags.MOVE_SELF | flags.UNMOUNT | flags.IGNORED):
-                self._watching = False
+                self._unwatch()
                 raise FeedError(f"{self._folder}: the folder itself is gone")
             if event.mask & flags.Q_OVERFLOW or event.name.startswith(".."):
                 self._pending = None

@@ -1,7 +1,8 @@
 """Bytes of a manifest file to plain documents, within bounds.
 
-A manifest is hostile until proven otherwise: the file's size, the number of its documents
-and YAML's aliases (a kilobyte of which can stand for gigabytes) are all bounded.
+A manifest is hostile until proven otherwise: the file's size, the number of its documents,
+how deep they nest (libyaml's composer recurses in C, and a few thousand brackets end the
+process) and YAML's aliases (a kilobyte of which can stand for gigabytes) are all bounded.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import yaml
 MAX_FILE_BYTES = 16 * 1024 * 1024
 MAX_DOCUMENTS = 20_000
 MAX_ALIASES = 100
+MAX_DEPTH = 100
 
 #: libyaml when it is there: 10 times faster.
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -59,8 +61,7 @@ def _parse_json(text: str) -> list[Any]:
 
 def _parse_yaml(text: str) -> list[Any]:
     try:
-        if "*" in text and "&" in text:
-            _refuse_many_aliases(text)
+        _refuse_bombs(text)
         return list(yaml.load_all(text, _JsonLoader))
     except yaml.MarkedYAMLError as error:
         raise DocumentError(f"is not YAML: {_where(error)}{error.problem}") from error
@@ -68,12 +69,17 @@ def _parse_yaml(text: str) -> list[Any]:
         raise DocumentError(f"is not YAML: {_first_line(error)}") from error
 
 
-def _refuse_many_aliases(text: str) -> None:
-    aliases = 0
+def _refuse_bombs(text: str) -> None:
+    """Walk the events, which libyaml makes without recursion, before anything is composed."""
+    aliases = depth = 0
     for event in yaml.parse(text, _JsonLoader):
         aliases += isinstance(event, yaml.AliasEvent)
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
         if aliases > MAX_ALIASES:
             raise DocumentError(f"uses more than {MAX_ALIASES} YAML aliases")
+        if depth > MAX_DEPTH:
+            raise DocumentError(f"nests deeper than {MAX_DEPTH} levels")
 
 
 def _where(error: yaml.MarkedYAMLError) -> str:

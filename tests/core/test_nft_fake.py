@@ -1,0 +1,42 @@
+"""The fake refuses what the kernel refuses (integration/core asks the kernel the same rows)."""
+
+from __future__ import annotations
+
+import pytest
+from nft_refusals import BASE, ROWS, TABLE, Row, base
+
+from podwire_core.errors import NftError
+from podwire_core.nft.fake import Fake
+
+
+@pytest.fixture
+def fake() -> Fake:
+    made = Fake()
+    made.commit(base())
+    return made
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.promise)
+def test_the_fake_judges_like_the_kernel(fake: Fake, row: Row) -> None:
+    before = fake.read([TABLE])
+    if row.refused is None:
+        fake.commit(row.transaction)
+        return
+    with pytest.raises(NftError, match=row.refused):
+        fake.commit(row.transaction)
+    assert fake.read([TABLE]) == before
+
+
+def test_what_was_committed_can_be_read_back(fake: Fake) -> None:
+    assert fake.read([TABLE]) == {each.key: each.fingerprint for each in BASE}
+
+
+def test_a_flushed_ruleset_holds_nothing(fake: Fake) -> None:
+    fake.flush_ruleset()
+    assert fake.read([TABLE]) == {}
+
+
+def test_a_copy_goes_its_own_way(fake: Fake) -> None:
+    other = fake.copy()
+    other.flush_ruleset()
+    assert fake.read([TABLE])

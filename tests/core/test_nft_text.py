@@ -1,0 +1,135 @@
+"""What our values look like as nft text, and how transactions are ordered."""
+
+from __future__ import annotations
+
+import pytest
+from nft_refusals import API, BASE, CIDRS, FORWARD, FRONTENDS, PICK, POD, SLOT, TABLE
+
+from podwire_core.delta import Delta
+from podwire_core.nft.objects import (
+    MAX_COMMENT,
+    Chain,
+    Element,
+    Key,
+    Object,
+    Rule,
+    comment_text,
+)
+from podwire_core.nft.statements import DROP, Match, Verdict, VerdictKind
+from podwire_core.nft.transaction import Transaction, sweep, transaction
+
+
+def adding(*objects: Object) -> Transaction:
+    return transaction(Delta(added={each.key: each for each in objects}))
+
+
+def lines(sent: Transaction) -> list[str]:
+    return sent.text.splitlines()
+
+
+def test_a_map_says_what_it_is_for() -> None:
+    (line,) = lines(adding(FRONTENDS))
+    kind = "typeof ip daddr . meta l4proto . th dport : verdict;"
+    comment = f'comment "{FRONTENDS.comment}";'
+    assert line == f"add map ip podwire-test frontends {{ {kind} {comment} }}"
+    assert FRONTENDS.comment.startswith("what a client dials #")
+
+
+def test_an_interval_set_says_so() -> None:
+    assert "flags interval;" in adding(CIDRS).text
+
+
+def test_a_base_chain_is_made_before_its_rules() -> None:
+    made = lines(adding(FORWARD))
+    hook = "{ type filter hook forward priority 0; policy accept; }"
+    assert made[0] == f"add chain ip podwire-test forward {hook}"
+    start = "add rule ip podwire-test forward ct state established,related accept comment"
+    assert made[1].startswith(start)
+
+
+def test_elements_of_one_map_share_a_command() -> None:
+    other = Element(TABLE, "endpoints", ("10.96.0.2", "udp", "53"), ("10.244.1.9", "53"))
+    (line,) = lines(adding(SLOT, other))
+    assert line == (
+        "add element ip podwire-test endpoints { 10.96.0.1 . tcp . 80 : 10.244.1.5 . 8080, "
+        "10.96.0.2 . udp . 53 : 10.244.1.9 . 53 }"
+    )
+
+
+def test_elements_carry_names() -> None:
+    (line,) = lines(adding(API))
+    assert '10.96.0.1 . tcp . 80 comment "shop/api:http" : goto pick' in line
+
+
+def test_a_transaction_prints_one_command_a_line_and_counts_them() -> None:
+    sent = adding(*BASE)
+    assert len(str(sent).splitlines()) == len(sent)
+    assert sent.counts() == {
+        ("add", "table"): 1,
+        ("add", "map"): 2,
+        ("add", "set"): 3,
+        ("add", "chain"): 4,
+        ("add", "rule"): 6,
+        ("add", "element"): 5,
+    }
+
+
+def test_equal_input_gives_equal_bytes() -> None:
+    shuffled = adding(*reversed(BASE)).text.splitlines()
+    assert sorted(shuffled) == sorted(adding(*BASE).text.splitlines())
+    assert adding(*BASE).text == adding(*BASE).text
+
+
+def test_a_changed_chain_is_flushed_and_written_anew() -> None:
+    changed = Chain(TABLE, "pick", (Rule((DROP,), "none"),))
+    made = lines(transaction(Delta(changed={PICK.key: changed})))
+    assert made[0] == "flush chain ip podwire-test pick"
+    assert made[1].startswith("add rule ip podwire-test pick drop comment")
+    assert len(made) == 2
+
+
+def test_a_changed_element_is_deleted_first() -> None:
+    moved = Element(TABLE, "endpoints", SLOT.parts, ("10.244.1.6", "8080"))
+    made = lines(transaction(Delta(changed={SLOT.key: moved})))
+    assert [line.split()[0] for line in made] == ["delete", "add"]
+
+
+def test_chains_are_swept_in_a_transaction_of_their_own() -> None:
+    change: Delta[Key, Object] = Delta(removed=frozenset({PICK.key, POD.key}))
+    assert lines(transaction(change)) == ["delete element ip podwire-test pods { 10.244.1.5 }"]
+    swept = sweep({PICK.key, FRONTENDS.key}, {PICK.key: ""})
+    assert lines(swept) == [
+        "flush chain ip podwire-test pick",
+        "delete chain ip podwire-test pick",
+        "delete set ip podwire-test frontends",
+    ]
+
+
+def test_nothing_to_do_is_false() -> None:
+    assert not transaction(Delta())
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("plain", "plain"),
+        ('a "quoted\\ word', "a ?quoted? word"),
+        ("line\nbreak\0", "line?break?"),
+        ("größe", "gr??e"),
+    ],
+)
+def test_comments_hold_nothing_that_nft_could_misread(words: str, expected: str) -> None:
+    assert comment_text(words) == expected
+
+
+def test_long_comments_are_cut_and_keep_their_digest() -> None:
+    rule = Rule((DROP,), "x" * 500)
+    assert len(rule.comment) == MAX_COMMENT - 1
+    assert rule.comment != Rule((DROP, DROP), "x" * 500).comment
+
+
+def test_impossible_values_cannot_be_made() -> None:
+    with pytest.raises(ValueError, match="jump"):
+        Verdict(VerdictKind.JUMP)
+    with pytest.raises(ValueError, match="values or with one set"):
+        Match(FRONTENDS.typeof)
