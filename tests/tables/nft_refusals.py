@@ -78,6 +78,7 @@ BASE: tuple[Object, ...] = (
 
 ABSENT = "No such file or directory"
 EXISTS = "File exists"
+OVERLAPS = "interval overlaps with an existing one"
 BUSY = "Device or resource busy"
 INVALID = "Invalid argument"
 UNSUPPORTED = "Operation not supported"
@@ -156,9 +157,9 @@ ROWS = (
     Row(
         "an interval inside another is refused",
         add(Element(TABLE, "cidrs", ("10.1.0.0/16",))),
-        EXISTS,
+        OVERLAPS,
     ),
-    Row("an interval around another is refused", add(Element(TABLE, "ports", ("70-200",))), EXISTS),
+    Row("an interval around another is refused", add(Element(TABLE, "ports", ("70-200",))), OVERLAPS),
     Row(
         "an interval beside another is taken",
         add(Element(TABLE, "ports", ("90-99",)), Element(TABLE, "cidrs", ("11.0.0.0/8",))),

@@ -4,7 +4,7 @@
     a table, chain, set or element that is not there    No such file or directory
     a rule or verdict that names what is not there      No such file or directory
     an element that is there with another value         File exists
-    an interval that overlaps another                   File exists
+    an interval that overlaps another                   interval overlaps with an existing one
     deleting what is still named                        Device or resource busy
     a key with too many or too few parts                Invalid argument
     dnat or masquerade where no packet can be changed   Operation not supported
@@ -165,7 +165,7 @@ def _add_element(target: _Set, element: Element, command: Command) -> None:
     if there is not None and there.data_text != element.data_text:
         raise _refuse(command, _PRESENT)
     if there is None and target.declared.interval and _overlaps(target, element):
-        raise _refuse(command, _PRESENT)
+        raise NftError(f"interval overlaps with an existing one: {command.text}")
     target.elements.setdefault(element.key_text, element)
 
 

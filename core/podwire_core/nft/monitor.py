@@ -21,20 +21,20 @@ _NFNL_SUBSYS_NFTABLES = 10
 _NFT_MSG_NEWGEN = 15
 _HEADER = struct.Struct("=IHHII")  # struct nlmsghdr: length, type, flags, sequence, port
 _FAMILY = {2: "ip", 10: "ip6", 1: "inet"}  # NFPROTO_*
-_BUFFER_BYTES = 8 * 1024 * 1024
+BUFFER_BYTES = 8 * 1024 * 1024
 
 
 class Monitor:
     """Watches the network namespace it was made in."""
 
-    def __init__(self, tables: Iterable[Table]) -> None:
+    def __init__(self, tables: Iterable[Table], buffer_bytes: int = BUFFER_BYTES) -> None:
         self._tables = {table.key for table in tables}
         self._touched = False
         self._socket = socket.socket(
             socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, NETLINK_NETFILTER
         )
         # 33 is SO_RCVBUFFORCE, which CAP_NET_ADMIN may use: a large commit announces a lot.
-        self._socket.setsockopt(socket.SOL_SOCKET, 33, _BUFFER_BYTES)
+        self._socket.setsockopt(socket.SOL_SOCKET, 33, buffer_bytes)
         self._socket.bind((0, 1 << (_NFNLGRP_NFTABLES - 1)))
 
     def fileno(self) -> int:

@@ -48,8 +48,8 @@ class Owner:
         if sent:
             self._commit(sent)
             self._remember(difference)
-        self._sweep({key for key in difference.removed if len(key) != 5})
-        return sent
+        swept = self._sweep({key for key in difference.removed if len(key) != 5})
+        return Transaction((*sent.commands, *swept.commands))
 
     def rebuild(self, want: Mapping[Key, Object]) -> Transaction:
         """Delete our tables and make them anew, in one transaction: no packet sees a gap."""
@@ -105,18 +105,20 @@ class Owner:
             if len(key) == 5:
                 del self.in_force[key]
 
-    def _sweep(self, removed: set[Key]) -> None:
+    def _sweep(self, removed: set[Key]) -> Transaction:
         """Delete what nothing names any more; what the kernel still holds on to waits."""
         self._leftovers |= removed
         if not self._leftovers:
-            return
+            return Transaction()
+        swept = sweep(self._leftovers, self.in_force)
         try:
-            self._commit(sweep(self._leftovers, self.in_force))
+            self._commit(swept)
         except NftError:
-            return  # it costs memory, it decides nothing: the next change tries again
+            return Transaction()  # it costs memory, it decides nothing: the next change tries again
         for key in self._leftovers:
             self.in_force.pop(key, None)
         self._leftovers.clear()
+        return swept
 
 
 def _hook(fingerprint: str) -> str:
