@@ -80,7 +80,7 @@ def parse_network(raw: JsonObject) -> Network:
     if not name or not IDENTIFIER.match(name):
         raise BadConfig(f"name: missing or invalid: {name!r}", f"must match {IDENTIFIER.pattern}")
     state_dir = Path(_typed(raw, "stateDir", str, "a string") or DEFAULT_STATE_DIR)
-    if not state_dir.is_absolute() or "\0" in str(state_dir):
+    if not state_dir.is_absolute() or not str(state_dir).isprintable():
         raise BadConfig(f"stateDir: {str(state_dir)!r} is not an absolute path")
     return Network(name, state_dir)
 

@@ -40,7 +40,7 @@ _End: TypeAlias = tuple[_Socket, int]  # one side's socket and its link's index 
 
 def default_mtu() -> int:
     """The MTU of the link that the default route leaves by, IPv4's first, else 1500."""
-    with IPRoute() as ip:
+    with _refusal("host: read default route"), IPRoute() as ip:
         for family in FAMILIES:
             routes = list(ip.get_default_routes(family=family.socket, table=_RT_TABLE_MAIN))
             routes.sort(key=lambda route: route.get("priority") or 0)
@@ -78,7 +78,7 @@ def remove_link(name: str) -> bool:
         index = socket.if_nametoindex(name)
     except OSError:
         return False
-    with IPRoute() as ip, _refusal(f"host: link del {name}"):
+    with _refusal(f"host: link del {name}"), IPRoute() as ip:
         try:
             ip.link("del", index=index)
         except NetlinkError as error:
@@ -91,9 +91,9 @@ def remove_link(name: str) -> bool:
 
 def read_state(plan: Plan, netns: int) -> State:
     """Read what the plan's links carry. netns: descriptor of the pod's namespace."""
-    with IPRoute() as host, _refusal("host: read"):
+    with _refusal("host: read"), IPRoute() as host:
         links, entries = _read_side(host, plan.host)
-    with entered(netns), IPRoute() as pod, _refusal("pod: read"):
+    with _refusal("pod: read"), entered(netns), IPRoute() as pod:
         pod_links, pod_entries = _read_side(pod, plan.pod)
     return State((*links, *pod_links), frozenset((*entries, *pod_entries)))
 

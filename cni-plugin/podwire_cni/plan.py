@@ -21,6 +21,10 @@ from podwire_cni.family import Family, IPAddress, IPNetwork, IPv6, family_of, ho
 # so the longest pair does not fit and loses its tail.
 _ALIAS_BYTES = 255
 
+_IPV4_FORWARDING = "net/ipv4/ip_forward"
+_IPV6_FORWARDING = "net/ipv6/conf/all/forwarding"
+FORWARDING = frozenset({_IPV4_FORWARDING, _IPV6_FORWARDING})  # the node-wide switches
+
 
 class Side(StrEnum):
     """Which end of the veth pair, and so which network namespace."""
@@ -149,7 +153,7 @@ def _sysctls(family: Family, host: Link, pod: Link) -> tuple[Sysctl, ...]:
 
 def _ipv4_sysctls(host: Link) -> tuple[Sysctl, ...]:
     return (
-        Sysctl(Side.HOST, "net/ipv4/ip_forward", "1"),
+        Sysctl(Side.HOST, _IPV4_FORWARDING, "1"),
         # Strict reverse path: the route to the pod's address leads back to this link, so a
         # pod that borrows another's address is dropped before any policy sees it. The
         # kernel takes the larger of this and `all`, in which 2 (loose) would win.
@@ -158,7 +162,7 @@ def _ipv4_sysctls(host: Link) -> tuple[Sysctl, ...]:
 
 
 def _ipv6_sysctls(host: Link, pod: Link) -> tuple[Sysctl, ...]:
-    forwarding = Sysctl(Side.HOST, "net/ipv6/conf/all/forwarding", "1")
+    forwarding = Sysctl(Side.HOST, _IPV6_FORWARDING, "1")
     return (forwarding, *_ipv6_link_sysctls(host), *_ipv6_link_sysctls(pod))
 
 

@@ -147,9 +147,9 @@ def _validate(container: str, interface: str) -> None:
         raise BadEnvironment(
             f"CNI_CONTAINERID: invalid value {container!r}", f"must match {IDENTIFIER.pattern}"
         )
-    # The environment is decoded with surrogateescape; encoding so gives its bytes back.
-    raw = interface.encode(errors="surrogateescape")
-    if interface in {".", ".."} or not _INTERFACE.match(raw):
+    # Bytes that are not UTF-8 arrive as lone surrogates, which are not printable.
+    raw = interface.encode(errors="replace")
+    if interface in {".", ".."} or not interface.isprintable() or not _INTERFACE.match(raw):
         raise BadEnvironment(
             f"CNI_IFNAME: invalid value {interface!r}",
             "at most 15 characters, no '/', ':' or white space, not '.' or '..'",
@@ -158,4 +158,6 @@ def _validate(container: str, interface: str) -> None:
 
 def _pod(args: Mapping[str, str]) -> str:
     namespace, name = args.get("K8S_POD_NAMESPACE"), args.get("K8S_POD_NAME")
-    return f"{namespace}/{name}" if namespace and name else ""
+    pod = f"{namespace}/{name}" if namespace and name else ""
+    # For people only, so bytes that are not UTF-8 become question marks.
+    return pod.encode(errors="replace").decode()

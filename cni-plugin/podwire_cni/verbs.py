@@ -31,7 +31,7 @@ from podwire_cni.errors import (
 )
 from podwire_cni.family import host_network
 from podwire_cni.leases import Lease, Leases, boot_id
-from podwire_cni.plan import Plan, make_plan
+from podwire_cni.plan import FORWARDING, Plan, make_plan
 from podwire_cni.result import addresses_on, find_interface, make_result
 from podwire_cni.spec import Command, Environment
 
@@ -50,11 +50,9 @@ def add(environment: Environment, version: str, raw: JsonObject) -> JsonObject:
         Leases(config.network.state_dir, boot_id()) as leases,
         ExitStack() as undo,
     ):
-        # Registered first: a kill or an interrupt may come between the two.
-        undo.callback(leases.release, attachment)
         lease = leases.acquire(attachment, environment.pod, config.ranges, config.cooldown)
+        undo.callback(_detach, leases, attachment)
         plan = _plan(lease, config.mtu or netlink.default_mtu())
-        undo.callback(netlink.remove_link, plan.host.name)
         netlink.apply(plan, netns)
         undo.pop_all()
     return make_result(version, plan, lease.addresses, environment.netns, config.previous)
@@ -72,8 +70,6 @@ def delete(environment: Environment, _version: str, raw: JsonObject) -> None:
 
 def check(environment: Environment, _version: str, raw: JsonObject) -> None:
     """Raise CheckFailed unless prevResult, the lease and the kernel agree."""
-    from podwire_cni import netlink  # noqa: PLC0415 - see the module's docstring
-
     config = parse_config(raw)
     if config.previous is None:
         raise BadConfig("prevResult: missing, CHECK needs it")
@@ -82,10 +78,11 @@ def check(environment: Environment, _version: str, raw: JsonObject) -> None:
     expected = {str(host_network(address)) for address in lease.addresses}
     if missing := sorted(expected - addresses_on(config.previous, position)):
         raise CheckFailed(f"prevResult lacks the leased addresses [{', '.join(missing)}]")
-    plan = _plan(lease, netlink.DEFAULT_MTU)  # a later plugin may change the MTU
     with namespace.opened(environment.netns) as netns:
-        state = netlink.read_state(plan, netns)
-    if drift := [*_forwarding_drift(plan), *find_drift(plan, state, mac)]:
+        # The kernel's dumps are not atomic: while other pods come and go, one may miss an
+        # entry, and pyroute2 does not tell. Two in a row do not miss the same.
+        drift = _drift(lease, netns, mac) and _drift(lease, netns, mac)
+    if drift:
         raise CheckFailed(drift[0], "; ".join(drift[1:]))
 
 
@@ -160,11 +157,17 @@ def _require_lease(config: NetworkConfig, attachment: Attachment) -> Lease:
     return lease
 
 
+def _drift(lease: Lease, netns: int, pod_mac: str) -> list[str]:
+    from podwire_cni import netlink  # noqa: PLC0415 - see the module's docstring
+
+    plan = _plan(lease, netlink.DEFAULT_MTU)  # a later plugin may change the MTU
+    return [*_forwarding_drift(plan), *find_drift(plan, netlink.read_state(plan, netns), pod_mac)]
+
+
 def _forwarding_drift(plan: Plan) -> list[str]:
     """The node-wide switches; those of the links are their owner's to change."""
     return [
         f"{sysctl} is missing"
         for sysctl in plan.sysctls
-        if sysctl.path.endswith("forward") or sysctl.path.endswith("all/forwarding")
-        if namespace.read_sysctl(sysctl.path) != sysctl.value
+        if sysctl.path in FORWARDING and namespace.read_sysctl(sysctl.path) != sysctl.value
     ]

@@ -45,6 +45,7 @@ def test_unknown_keys_are_tolerated() -> None:
         ("stateDir", "run/podwire"),
         ("stateDir", 7),
         ("stateDir", "/run/\0"),
+        ("stateDir", "/run/\ud800"),
         ("ranges", None),
         ("ranges", []),
         ("ranges", "10.244.1.0/24"),
@@ -99,7 +100,7 @@ def test_an_absent_version_is_inferred_as_the_specification_does() -> None:
 
 
 def test_a_version_that_is_no_string_is_bad_config() -> None:
-    with pytest.raises(BadConfig, match="^cniVersion: "):
+    with pytest.raises(BadConfig, match=r"^cniVersion: "):
         version_of(decode(json.dumps({"cniVersion": 1.1}).encode()))
 
 

@@ -171,8 +171,8 @@ def test_threads_never_share_an_address(tmp_path: Path) -> None:
 
 
 def test_processes_never_share_an_address(tmp_path: Path) -> None:
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(4, mp_context=spawn) as pool:
+    fork = multiprocessing.get_context("fork")  # a spawned child could not import this file
+    with ProcessPoolExecutor(4, mp_context=fork) as pool:
         calls = [pool.submit(acquire_in_a_process, str(tmp_path), n) for n in range(40)]
         given = [call.result()[0] for call in calls]
     assert len(set(given)) == 40
@@ -184,9 +184,11 @@ def test_a_held_lock_is_try_again_and_not_a_wait_for_ever(tmp_path: Path) -> Non
     holder = sqlite3.connect(tmp_path / FILE_NAME, isolation_level=None)
     try:
         holder.execute("BEGIN IMMEDIATE")
-        with Leases(tmp_path, "boot", lock_timeout=0.01) as leases:
-            with pytest.raises(TryAgain, match="is locked"):
-                addresses(leases, 2)
+        with (
+            Leases(tmp_path, "boot", lock_timeout=0.01) as leases,
+            pytest.raises(TryAgain, match="is locked"),
+        ):
+            addresses(leases, 2)
     finally:
         holder.close()
 

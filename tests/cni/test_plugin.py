@@ -1,8 +1,10 @@
 """The plugin as a function and as a process, as far as no kernel is needed."""
 
 import inspect
+import ipaddress
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -12,6 +14,10 @@ from typing import Any
 import pytest
 
 from podwire_cni import errors, plugin, verbs
+from podwire_cni.attachment import Attachment
+from podwire_cni.leases import FILE_NAME, Leases, boot_id
+from podwire_cni.ranges import AddressRange
+from podwire_cni.spec import Command
 
 ENVIRON = {
     "CNI_CONTAINERID": "abc",
@@ -86,7 +92,8 @@ def test_no_error_code_is_used_twice_and_ours_begin_at_100() -> None:
     classes = [
         value
         for value in vars(errors).values()
-        if inspect.isclass(value) and value.__base__ is errors.CniError
+        if inspect.isclass(value) and issubclass(value, errors.CniError)
+        if value is not errors.CniError
     ]
     codes = [kind.code for kind in classes]
     assert len(codes) == len(set(codes)) == 14
@@ -100,15 +107,51 @@ def test_no_error_code_is_used_twice_and_ours_begin_at_100() -> None:
         ), kind
 
 
+def test_status_does_not_wait_for_a_lock_that_nobody_gives_back(tmp_path: Path) -> None:
+    with Leases(tmp_path, boot_id()):
+        holder = sqlite3.connect(tmp_path / FILE_NAME, isolation_level=None)
+        try:
+            holder.execute("BEGIN IMMEDIATE")
+            document = failed("STATUS", stdin(stateDir=str(tmp_path)))
+        finally:
+            holder.close()
+    assert document["code"] == 50
+    assert "is locked" in document["msg"]
+
+
 def test_a_fault_of_our_own_is_one_sentence_with_a_place(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object) -> None:
         raise ZeroDivisionError("oops")
 
-    monkeypatch.setitem(verbs.VERBS, plugin.Command.DEL, broken)
+    monkeypatch.setitem(verbs.VERBS, Command.DEL, broken)
     document = failed("DEL", stdin())
     assert document["code"] == 199
     assert document["msg"] == "podwire-cni met a fault of its own: ZeroDivisionError: oops"
     assert document["details"].startswith("at test_plugin.py:")
+
+
+def test_gc_goes_on_after_a_failure_and_reports_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attachments = [Attachment("podnet", name, "eth0") for name in ("a", "b", "c")]
+    ranges = [AddressRange(ipaddress.ip_network("10.244.1.0/24"))]
+    with Leases(tmp_path, boot_id()) as leases:
+        for attachment in attachments:
+            leases.acquire(attachment, "default/web", ranges, cooldown=30)
+    detach = verbs._detach
+
+    def detach_all_but_b(leases: Leases, attachment: Attachment) -> None:
+        if attachment.container == "b":
+            raise errors.KernelRefused("kernel refused `host: link del`: Device or resource busy")
+        detach(leases, attachment)
+
+    monkeypatch.setattr(verbs, "_detach", detach_all_but_b)
+    document = failed("GC", stdin(stateDir=str(tmp_path), **{"cni.dev/valid-attachments": []}))
+    assert document["code"] == 104
+    assert document["msg"] == "1 attachments could not be removed"
+    assert document["details"].startswith("b/eth0: kernel refused")
+    with Leases(tmp_path, boot_id()) as leases:
+        assert leases.attachments("podnet") == [attachments[1]]
 
 
 def test_without_a_command_it_tells_what_it_is_on_stderr() -> None:

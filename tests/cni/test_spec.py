@@ -66,6 +66,7 @@ def test_an_unknown_command_is_refused(word: str) -> None:
         ("CNI_IFNAME", "eth0\n"),
         ("CNI_IFNAME", "sixteen-letters-"),
         ("CNI_IFNAME", "ääääääää"),  # 8 characters, 16 bytes
+        ("CNI_IFNAME", "eth\udcff"),  # a byte that is not UTF-8
     ],
 )
 def test_a_malformed_variable_is_named(variable: str, value: str) -> None:
@@ -87,6 +88,7 @@ def test_a_well_formed_container_id_is_taken(value: str) -> None:
         ("K8S_POD_NAME=web;K8S_POD_NAMESPACE=default", "default/web"),
         ("IgnoreUnknown=1;FOO=bar;K8S_POD_NAMESPACE=default;K8S_POD_NAME=web;", "default/web"),
         ("FOO=bar;IgnoreUnknown=true", "abc"),
+        ("K8S_POD_NAMESPACE=default;K8S_POD_NAME=w\udcffb", "default/w?b"),
     ],
 )
 def test_cni_args_tell_the_pod(args: str, pod: str) -> None:
@@ -96,7 +98,7 @@ def test_cni_args_tell_the_pod(args: str, pod: str) -> None:
 
 @pytest.mark.parametrize("args", ["FOO", "FOO=a=b", "FOO=bar", "IgnoreUnknown=0;FOO=bar"])
 def test_odd_cni_args_are_refused(args: str) -> None:
-    with pytest.raises(BadEnvironment, match="^CNI_ARGS: "):
+    with pytest.raises(BadEnvironment, match=r"^CNI_ARGS: "):
         parse_args(args)
 
 
