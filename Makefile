@@ -16,6 +16,7 @@ PACKAGES := \
 	python3-nftables `# libnftables' Python binding, which is not on PyPI` \
 	nftables        `# nft itself: for people, and for tests that play a foreign program` \
 	iproute2        `# ip, for people and for tests` \
+	procps          `# sysctl, for tests` \
 	iputils-ping    `# ping, for people and for tests` \
 	curl            `# what people run in pods` \
 	ca-certificates `# pip`

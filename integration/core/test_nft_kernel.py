@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
 
 import pytest
 from nft_refusals import BASE, PICK, POD, ROWS, SLOT, TABLE, Row, add, base, delete
+from scratch import Netns
 
 from podwire_core.errors import NftError
 from podwire_core.family import Family
@@ -14,9 +14,6 @@ from podwire_core.nft.kernel import Kernel
 from podwire_core.nft.monitor import Monitor
 from podwire_core.nft.objects import Element, Key, Object, Table
 from podwire_core.nft.owner import Owner
-
-if TYPE_CHECKING:
-    from conftest import Netns
 
 WANTED: dict[Key, Object] = {each.key: each for each in BASE}
 

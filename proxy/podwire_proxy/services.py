@@ -22,7 +22,6 @@ from podwire_proxy.elements import cluster_elements, frontend_objects, slots_in_
 from podwire_proxy.frontend import Backend, Backends, Frontend, frontends_of
 from podwire_proxy.slots import assign
 
-
 TABLES = tuple(skeleton.table(family) for family in FAMILIES)
 
 

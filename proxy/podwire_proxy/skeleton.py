@@ -33,7 +33,7 @@ from podwire_core.nft.expressions import (
     saddr,
 )
 from podwire_core.nft.objects import Chain, Hook, Object, Rule, Set, Table
-from podwire_core.nft.statements import Dnat, Masquerade, Match, Reject, Vmap, jump
+from podwire_core.nft.statements import Dnat, Masquerade, Match, Reject, Vmap, goto, jump
 from podwire_core.objects import Protocol
 
 TABLE_NAME = "podwire-proxy"
@@ -132,14 +132,23 @@ def _refusal_chains(family: Family) -> Iterator[Chain]:
     nodeport = concat(L4PROTO, DPORT)
     at_node = Match(daddr(family), set=NODE_IPS)
     at_service = Match(daddr(family), set=CLUSTER_IPS)
-    yield Chain(home, REFUSE, (Rule((Reject(),), "no endpoint: refused, not silent"),))
+    tcp = Match(L4PROTO, values=("tcp",))
+    yield Chain(
+        home,
+        REFUSE,
+        (
+            # ICMP is rate-limited: of a hundred clients at once, most would hear nothing.
+            Rule((tcp, Reject(tcp_reset=True)), "refused, not silent"),
+            Rule((Reject(),), "refused by ICMP, the only way for UDP and SCTP"),
+        ),
+    )
     yield Chain(
         home,
         "unanswered",
         (
             Rule((_NEW, Vmap(vip, UNAVAILABLE)), "a Service with no endpoint"),
             Rule((_NEW, at_node, Vmap(nodeport, UNAVAILABLE_NODEPORTS)), "a NodePort with none"),
-            Rule((_NEW, at_service, Reject()), "a port that the Service does not have"),
+            Rule((_NEW, at_service, goto(REFUSE)), "a port that the Service does not have"),
         ),
     )
     to_unanswered = (Rule((jump("unanswered"),), "for a Service, but no one answers?"),)

@@ -159,7 +159,9 @@ ROWS = (
         add(Element(TABLE, "cidrs", ("10.1.0.0/16",))),
         OVERLAPS,
     ),
-    Row("an interval around another is refused", add(Element(TABLE, "ports", ("70-200",))), OVERLAPS),
+    Row(
+        "an interval around another is refused", add(Element(TABLE, "ports", ("70-200",))), OVERLAPS
+    ),
     Row(
         "an interval beside another is taken",
         add(Element(TABLE, "ports", ("90-99",)), Element(TABLE, "cidrs", ("11.0.0.0/8",))),

@@ -5,7 +5,7 @@ Verdict        accept, drop, jump, goto, return
 Vmap           the verdict that a map holds for the expression; goes on if there is none
 Dnat           new destination, address and port, from a map; goes on if there is none
 Masquerade     new source: an address of the interface it leaves by
-Reject         drop, and tell the sender (ICMP port unreachable)
+Reject         drop, and tell the sender (ICMP port unreachable, or RST)
 Counter        counts packets and bytes
 """
 
@@ -128,12 +128,18 @@ class Masquerade:
 
 @dataclass(frozen=True, slots=True)
 class Reject:
-    """Refuse: ICMP port unreachable, which connect() reports as ECONNREFUSED."""
+    """Refuse, which connect() reports as ECONNREFUSED.
+
+    By ICMP port unreachable, of which the kernel sends a few a second to each host
+    (net.ipv4.icmp_ratelimit); with tcp_reset by RST, which is not limited.
+    """
+
+    tcp_reset: bool = False
 
     @property
     def text(self) -> str:
         """nft's spelling."""
-        return "reject"
+        return "reject with tcp reset" if self.tcp_reset else "reject"
 
 
 @dataclass(frozen=True, slots=True)
