@@ -26,6 +26,7 @@ from podwire_core.snapshot import Change, Snapshot
 from podwire_proxy.services import TABLES, Services
 
 LAB = Path(podwire_lab.__file__).parent
+REFUSALS = 4  # the kernel limits ICMP, which refuses UDP, to bursts of 50 for all together
 CONNECTIONS = 24  # the chance that one of two endpoints is never picked: 2 in 16 million
 V4, V6 = Family.IPV4, Family.IPV6
 ONE = next(flow for flow in FLOWS if flow.to == "one" and flow.source == "c")
@@ -131,7 +132,9 @@ def program(node: Netns) -> Owner:
 
 def probe(source: Netns, flow: Flow, family: Family) -> list[list[str]]:
     """[outcome, text] of each connection."""
-    targets = [[flow.protocol, flow.address(family), flow.port]] * CONNECTIONS
+    targets = [[flow.protocol, flow.address(family), flow.port]] * (
+        REFUSALS if flow.ends == REJECT else CONNECTIONS
+    )
     done = subprocess.run(
         [
             "nsenter",
