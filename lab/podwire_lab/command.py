@@ -42,7 +42,9 @@ def argv_of(
     if runs_own_command(container, which):
         words = (*command, *(container.args or ()))
         return tuple(expand(word, environment) for word in words), False
-    ports = ",".join(str(port) for port in sorted({p.container_port for p in container.ports or ()}))
+    ports = ",".join(
+        str(port) for port in sorted({p.container_port for p in container.ports or ()})
+    )
     echo = (sys.executable, "-I", "-S", str(_HERE / "echo.py"))
     return (*echo, "--ports", ports, "--ready-fd", str(processes.TELL_FD)), True
 
@@ -65,9 +67,8 @@ def environment_of(
         reference = row.value_from.field_ref if row.value_from else None
         value = fields.get(reference.field_path, "") if reference else row.value
         environment[row.name] = expand(value, environment)
-    if container.command and container.command[0] == DNS_COMMAND:
-        # Our own module, found where this process found it.
-        environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
+    if (container.command or ())[:1] == (DNS_COMMAND,) and "PYTHONPATH" in os.environ:
+        environment["PYTHONPATH"] = os.environ["PYTHONPATH"]  # our own module, as we found it
     return environment
 
 

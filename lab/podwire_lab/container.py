@@ -1,9 +1,9 @@
 """One container of one pod: started, watched for readiness, started again.
 
-    start ──► serving? ──► probe … probe ──► exit ──► back off ──► start …
-                 │ ready                       │ not ready
-                 ▼                             ▼
-               report                        report, or the end, by restartPolicy
+start ──► serving? ──► probe … probe ──► exit ──► back off ──► start …
+             │ ready                       │ not ready
+             ▼                             ▼
+           report                        report, or the end, by restartPolicy
 """
 
 from __future__ import annotations
@@ -67,7 +67,9 @@ class Starter(Protocol):
         """The process of it that runs already, started by a runner before this one."""
         ...
 
-    async def probe(self, container: LabContainer, probe: Probe, ips: tuple[str, ...]) -> bool:
+    async def probe(
+        self, container: LabContainer, probe: Probe, running: Running, ips: tuple[str, ...]
+    ) -> bool:
         """Ask a readiness probe once."""
         ...
 
@@ -115,6 +117,8 @@ class ContainerKeeper:
         self._running: Running | None = None
         self._restarts = before.restarts if before else 0
         self._ready = before.ready if before else False
+        self._had_process = before is not None and before.pid != 0
+        self._lost = False
 
     @property
     def report(self) -> ContainerReport:
@@ -128,23 +132,21 @@ class ContainerKeeper:
         )
 
     def adopt(self) -> None:
-        """Take over the process that runs already, if there is one."""
+        """Take over the process that runs already.
+
+        One that is gone has ended, with a code that nobody knows: it is not simply started,
+        because what is to run once (restartPolicy Never) would run twice.
+        """
         self._running = self._starter.find(self._container)
+        self._lost = self._running is None and (
+            self._had_process or self._restart_policy == "Never"
+        )
 
     async def keep(self, ips: tuple[str, ...]) -> int | None:
         """Run it until it has ended for good; its last exit code."""
         while True:
             started = self._clock.now()
-            try:
-                if self._running is None:
-                    self._running = self._starter.start(self._container, ips)
-                    self._ready = False
-                self._changed("")
-                code = await self._watch(self._running, ips)
-                ending = f"exited with {'an unknown code' if code is None else code}"
-            except (OSError, ValueError) as error:
-                code, ending = 127, f"does not start: {error}"
-            self._running = None
+            code, ending = await self._run_once(ips)
             again = self._restart_policy == "Always" or (
                 self._restart_policy == "OnFailure" and code != 0
             )
@@ -152,6 +154,23 @@ class ContainerKeeper:
                 self._changed("" if code == 0 else f"container {self._container.name} {ending}")
                 return code
             await self._pause(ending, self._clock.now() - started)
+
+    async def _run_once(self, ips: tuple[str, ...]) -> tuple[int | None, str]:
+        """One run, from its start or its being taken over: its exit code, and that in words."""
+        if self._lost:
+            self._lost = False
+            return None, "ended while no runner was there"
+        try:
+            if self._running is None:
+                self._running = self._starter.start(self._container, ips)
+                self._ready = False
+            self._changed("")
+            code = await self._watch(self._running, ips)
+        except (OSError, ValueError) as error:
+            return 127, f"does not start: {error}"
+        finally:
+            self._running = None
+        return code, f"exited with {'an unknown code' if code is None else code}"
 
     async def _pause(self, ending: str, ran: float) -> None:
         if ran >= _FORGIVEN_AFTER:
@@ -180,7 +199,7 @@ class ContainerKeeper:
         await self._clock.sleep(probe.initial_delay_seconds)
         row = 0  # successes in a row, or failures when below zero
         while True:
-            passed = await self._starter.probe(self._container, probe, ips)
+            passed = await self._starter.probe(self._container, probe, running, ips)
             row = max(row, 0) + 1 if passed else min(row, 0) - 1
             if row >= probe.success_threshold:
                 self._set_ready(ready=True)

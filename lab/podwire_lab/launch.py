@@ -28,7 +28,7 @@ def main(netns: str, hostname: str, resolv_conf: str, hosts: str, *command: str)
     # Slave, not private: a network namespace that the host deletes is let go here as well.
     _mount("none", "/", _MS_SLAVE | _MS_REC)
     for file, target in ((resolv_conf, "/etc/resolv.conf"), (hosts, "/etc/hosts")):
-        if file:
+        if file and os.path.exists(target):  # noqa: PTH110 - pathlib costs more than all of this
             _mount(file, target, _MS_BIND)
     _show_own_links()
     name = os.fsencode(hostname)

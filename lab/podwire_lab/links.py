@@ -16,6 +16,7 @@ from podwire_lab.topology import FABRIC_V4, FABRIC_V6, Lab, LabNode
 BRIDGE = "fabric0"
 UPLINK = "uplink0"
 
+_PREFIX_LENGTHS = (FABRIC_V4.prefixlen, FABRIC_V6.prefixlen)
 _NO_DAD = 0x02  # IFA_F_NODAD: the plan has no duplicates, and DAD costs a second
 
 #: Set before any link is there: `default` is what new links begin with.
@@ -92,8 +93,8 @@ def try_links() -> None:
 
 
 def _add_addresses(ip: IPRoute, index: int, addresses: tuple[str, str]) -> None:
-    for address, network in zip(addresses, (FABRIC_V4, FABRIC_V6), strict=True):
-        ip.addr("add", index=index, address=address, prefixlen=network.prefixlen, flags=_NO_DAD)
+    for address, length in zip(addresses, _PREFIX_LENGTHS, strict=True):
+        ip.addr("add", index=index, address=address, prefixlen=length, flags=_NO_DAD)
 
 
 def _index(ip: IPRoute, name: str) -> int:

@@ -23,9 +23,9 @@ MAX_NAME = 140
 _NAMESPACE = re.compile(r"^([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)?$")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Manifest:
-    """One object as its author wrote it, and as the lab reads it."""
+    """One object as its author wrote it, and as the lab reads it. Compared by identity."""
 
     source: str
     document: Document

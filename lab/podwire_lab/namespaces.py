@@ -48,7 +48,7 @@ def path(name: str) -> Path:
 def named(prefix: str) -> tuple[str, ...]:
     """Names that begin with a prefix, sorted; half-made and half-deleted ones among them."""
     try:
-        return tuple(sorted(name for name in os.listdir(FOLDER) if name.startswith(prefix)))
+        return tuple(sorted(f.name for f in FOLDER.iterdir() if f.name.startswith(prefix)))
     except FileNotFoundError:
         return ()
 
@@ -108,9 +108,9 @@ def inside_new(act: Callable[[], T]) -> T:
 
 
 def membership(names: Collection[str]) -> Callable[[int], bool]:
-    """A judge of process ids: is this process's network namespace one of these, now?"""
-    identities = {identity for name in names if (identity := _identity(str(path(name))))}
-    return lambda pid: _identity(f"/proc/{pid}/ns/net") in identities
+    """A judge of process ids: whether a process's network namespace is one of these, now."""
+    identities = {identity for name in names if (identity := _identity(path(name)))}
+    return lambda pid: _identity(Path(f"/proc/{pid}/ns/net")) in identities
 
 
 def write_sysctls(settings: Mapping[str, str]) -> None:
@@ -127,10 +127,10 @@ def _in_thread(act: Callable[[], T]) -> T:
         return thread.submit(act).result()
 
 
-def _identity(file: str) -> tuple[int, int] | None:
+def _identity(file: Path) -> tuple[int, int] | None:
     """Device and inode, which name a namespace; None when it, or its process, is gone."""
     try:
-        found = os.stat(file)
+        found = file.stat()
     except OSError:
         return None
     return found.st_dev, found.st_ino
@@ -153,9 +153,7 @@ def _prepare_folder() -> None:
 
 
 def _mount(source: str, target: str, flags: int) -> None:
-    done = _libc.mount(
-        os.fsencode(source), os.fsencode(target), None, ctypes.c_ulong(flags), None
-    )
+    done = _libc.mount(os.fsencode(source), os.fsencode(target), None, ctypes.c_ulong(flags), None)
     _check(done, f"mount {target}")
 
 

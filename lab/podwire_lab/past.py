@@ -14,14 +14,20 @@ from podwire_lab.manifests import Document, Manifest, file_name
 _ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
 
 
-def digest(*parts: object) -> bytes:
+def _digest(*parts: object) -> bytes:
     """Equal parts, equal bytes, whatever the order of the dictionaries in them."""
     return hashlib.sha256(msgspec.json.encode(parts, order="deterministic")).digest()
 
 
 def suffix(length: int, *parts: object) -> str:
     """Letters for a generated name; equal parts give equal letters."""
-    return "".join(_ALPHABET[byte % len(_ALPHABET)] for byte in digest(*parts)[:length])
+    return "".join(_ALPHABET[byte % len(_ALPHABET)] for byte in _digest(*parts)[:length])
+
+
+def uid(*parts: object) -> str:
+    """An identity in the shape of a UUID; equal parts give an equal one."""
+    row = _digest(*parts).hex()
+    return "-".join((row[:8], row[8:12], row[12:16], row[16:20], row[20:32]))
 
 
 class Past:
@@ -42,18 +48,16 @@ class Past:
         an old name is told from the old one.
         """
         before = self.document(kind, name).get("metadata", {})
-        row = digest(kind, name, self.now).hex()
-        kept = {key: written[key] for key in ("labels", "annotations") if written.get(key)}
         return {
             "name": name.name,
             **({"namespace": name.namespace} if name.namespace else {}),
-            "uid": before.get("uid") or "-".join((row[:8], row[8:12], row[12:16], row[16:20], row[20:32])),
+            "uid": before.get("uid") or uid(kind, name, self.now),
             "creationTimestamp": before.get("creationTimestamp") or self.now,
-            **kept,
+            **{key: written[key] for key in ("labels", "annotations") if written.get(key)},
         }
 
     def publish(self, manifest: Manifest) -> Document:
-        """A manifest as an object: as written, with metadata that a server would add."""
-        written = manifest.document.get("metadata", {})
+        """A manifest as an object: as written, with the metadata that a server adds."""
+        written = manifest.document["metadata"]
         metadata = self.metadata(manifest.kind, manifest.name, written)
         return {**manifest.document, "metadata": metadata}

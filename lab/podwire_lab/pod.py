@@ -96,6 +96,12 @@ class PodKeeper:
 
     async def keep(self) -> None:
         """See the pod through; returns when nothing of it is left."""
+        if not self._stop.is_set():
+            await self._live_until_stopped()
+        await self._insist(self._clear)
+        self._machine.tell(None)
+
+    async def _live_until_stopped(self) -> None:
         life = asyncio.create_task(self._live())
         stop = asyncio.create_task(self._stop.wait())
         try:
@@ -107,8 +113,6 @@ class PodKeeper:
             life.cancel()
             stop.cancel()
             await asyncio.gather(life, stop, return_exceptions=True)
-        await self._insist(self._clear)
-        self._machine.tell(None)
 
     async def _live(self) -> None:
         if self._phase in _FINISHED:

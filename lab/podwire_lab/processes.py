@@ -18,7 +18,7 @@ import select
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 ROLE = "PODWIRE_ROLE"
@@ -57,7 +57,7 @@ def spawn(
     try:
         return os.posix_spawnp(
             argv[0],
-            argv,
+            list(argv),
             environment,
             file_actions=actions,
             setsid=True,
@@ -72,7 +72,7 @@ def spawn(
 
 def every() -> Iterator[int]:
     """Ids of all processes, lowest first."""
-    return iter(sorted(int(name) for name in os.listdir("/proc") if name.isdigit()))
+    return iter(sorted(int(f.name) for f in Path("/proc").iterdir() if f.name.isdigit()))
 
 
 def mark_of(pid: int, variable: str) -> str:
@@ -105,6 +105,29 @@ def alive(pid: int) -> bool:
     except OSError:
         return False
     return stat.rpartition(")")[2].split()[0] not in {"Z", "X"}
+
+
+def marked(variable: str) -> dict[str, int]:
+    """The session leaders that have this mark, by its value; the oldest of each."""
+    found: dict[str, int] = {}
+    for pid in every():
+        if (value := mark_of(pid, variable)) and leads(pid):
+            found.setdefault(value, pid)
+    return found
+
+
+def command_of(pid: int) -> tuple[str, ...]:
+    """A process's arguments; empty when it is gone."""
+    try:
+        raw = Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return ()
+    return tuple(os.fsdecode(word) for word in raw.rstrip(b"\0").split(b"\0"))
+
+
+def enter(pid: int) -> tuple[str, ...]:
+    """What to put before a command so that it runs where a container's process runs."""
+    return ("nsenter", f"--target={pid}", "--net", "--mount", "--uts", "--")
 
 
 def with_role(role: str) -> Judge:
@@ -153,10 +176,8 @@ def _hold(pid: int, belongs: Judge, stack: ExitStack) -> int | None:
 
 
 def _signal(pidfd: int, number: signal.Signals) -> None:
-    try:
+    with suppress(ProcessLookupError):  # it went by itself
         signal.pidfd_send_signal(pidfd, number)
-    except ProcessLookupError:
-        pass  # it went by itself
 
 
 def _wait_for_exits(pidfds: set[int], patience: float) -> None:

@@ -130,10 +130,14 @@ def _free_names(
 
 
 def _named(
-    owner: Manifest, places: Mapping[ObjectName, str], mine: Sequence[LabPod], taken: set[ObjectName]
+    owner: Manifest,
+    places: Mapping[ObjectName, str],
+    mine: Sequence[LabPod],
+    taken: set[ObjectName],
 ) -> Rollout:
     revision = revision_of(owner)
-    wanted = [pod for pod in mine if pod.name in places]
+    by_name = {pod.name: pod for pod in mine}
+    wanted = [by_name[name] for name in places if name in by_name]
     stale = [pod for pod in wanted if pod.revision != revision]
     going = {pod.name for pod in mine if pod.name not in places}
     going |= {pod.name for pod in stale if not pod.ready}

@@ -1,0 +1,126 @@
+"""What a user applied, as files: manifests checked and put into the lab, and taken out again."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from podwire_core.errors import ObjectError, PodwireError
+from podwire_core.feed.directory import SUFFIXES
+from podwire_core.feed.documents import DocumentError, parse_documents
+from podwire_core.objects import ObjectName
+from podwire_lab.folders import Folders, write_json
+from podwire_lab.manifests import Manifest, file_name, read_manifest
+
+#: Kinds as people type them.
+_KINDS = {
+    "Pod": ("pod", "pods", "po"),
+    "Service": ("service", "services", "svc"),
+    "Namespace": ("namespace", "namespaces", "ns"),
+    "NetworkPolicy": ("networkpolicy", "networkpolicies", "netpol"),
+    "EndpointSlice": ("endpointslice", "endpointslices"),
+    "Deployment": ("deployment", "deployments", "deploy"),
+    "ReplicaSet": ("replicaset", "replicasets", "rs"),
+    "StatefulSet": ("statefulset", "statefulsets", "sts"),
+    "DaemonSet": ("daemonset", "daemonsets", "ds"),
+}
+_SPELLINGS = {word: kind for kind, words in _KINDS.items() for word in words}
+
+
+class NotApplied(PodwireError):  # noqa: N818 - a state of the lab
+    """Nothing of that name was applied; the text says what could be meant."""
+
+
+@dataclass(frozen=True)
+class Read:
+    """What files hold: usable manifests in order, and what is wrong with the others."""
+
+    manifests: tuple[Manifest, ...]
+    errors: tuple[ObjectError, ...]
+
+
+def kind_called(word: str) -> str | None:
+    """The kind that a person means: deploy, deployments and Deployment are Deployment."""
+    return _SPELLINGS.get(word.lower())
+
+
+def read(paths: Iterable[Path]) -> Read:
+    """Manifests of files, of folders (not of folders in them), and of standard input ("-")."""
+    manifests: list[Manifest] = []
+    errors: list[ObjectError] = []
+    for file in _files(paths, errors):
+        try:
+            documents = parse_documents(_bytes(file), is_json=file.suffix == ".json")
+        except (OSError, DocumentError) as error:
+            reason = error.strerror if isinstance(error, OSError) else str(error)
+            errors.append(ObjectError(str(file), "", "", reason or str(error)))
+            continue
+        for document in documents:
+            try:
+                manifests.append(read_manifest(str(file), document))
+            except ObjectError as error:
+                errors.append(error)
+    return Read(tuple(manifests), tuple(errors))
+
+
+def is_ignored(error: ObjectError) -> bool:
+    """Whether it is about a kind that a lab leaves aside, rather than about a mistake."""
+    return error.field == "kind" and error.reason.startswith("is ignored")
+
+
+def apply(folders: Folders, manifests: Sequence[Manifest]) -> tuple[str, ...]:
+    """Put manifests into the lab, each in the place of an earlier one of its name; their names."""
+    for manifest in manifests:
+        write_json(folders.manifests / _file(manifest), manifest.document)
+    return tuple(f"{manifest.kind} {manifest.name}" for manifest in manifests)
+
+
+def delete(folders: Folders, manifests: Sequence[Manifest]) -> tuple[str, ...]:
+    """Take manifests out of the lab; the names of those that were there."""
+    gone = []
+    for manifest in manifests:
+        file = folders.manifests / _file(manifest)
+        if file.exists():
+            file.unlink(missing_ok=True)
+            gone.append(f"{manifest.kind} {manifest.name}")
+    return tuple(gone)
+
+
+def delete_named(folders: Folders, kind: str, name: ObjectName) -> str:
+    """Take one object out by its name; its name. Raises NotApplied."""
+    if kind == "Namespace":
+        name = ObjectName("", name.name)
+    # Only names of files that are there: what a person types never becomes a path.
+    there = {file.name: file for file in folders.manifests.glob("*.json")}
+    file = there.get(file_name(kind, name))
+    if file is None:
+        raise NotApplied(f"no {kind} {name} was applied here: {_those_there(there, kind)}")
+    file.unlink(missing_ok=True)
+    return f"{kind} {name}"
+
+
+def _those_there(there: Iterable[str], kind: str) -> str:
+    names = sorted(f.removeprefix(f"{kind}.") for f in there if f.startswith(f"{kind}."))
+    known = ", ".join(name.removesuffix(".json").replace(".", "/", 1) for name in names)
+    return f"there are {known}" if known else "there is none of this kind"
+
+
+def _file(manifest: Manifest) -> str:
+    return file_name(manifest.kind, manifest.name)
+
+
+def _files(paths: Iterable[Path], errors: list[ObjectError]) -> Iterator[Path]:
+    for path in paths:
+        if not path.is_dir():
+            yield path
+            continue
+        inside = sorted(file for file in path.iterdir() if file.suffix in SUFFIXES)
+        if not inside:
+            errors.append(ObjectError(str(path), "", "", "holds no *.yaml, *.yml or *.json"))
+        yield from inside
+
+
+def _bytes(file: Path) -> bytes:
+    return sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()

@@ -1,0 +1,376 @@
+r"""`podwire lab`: a Kubernetes cluster of network namespaces on this machine.
+
+Every error says in one sentence what to do, and exits with 1; nothing here shows a traceback.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+from rich.console import Console
+
+from podwire_core.errors import FeedError, ObjectError, PodwireError
+from podwire_core.objects import ObjectName
+from podwire_lab import applied, cluster, daemons, requirements, tables
+from podwire_lab.folders import Folders
+from podwire_lab.lookup import find_pod
+from podwire_lab.overview import Lookout, look
+from podwire_lab.processes import ProcessesError
+from podwire_lab.topology import Lab, plan_lab
+from podwire_lab.visit import visit
+from podwire_lab.workloads import LabPod
+
+_EXPECTED = (PodwireError, ProcessesError, requirements.Unmet, OSError, ValueError)
+
+
+class _Group(click.Group):
+    """Turns errors that are expected into one sentence and exit code 1."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except FeedError as error:
+            raise click.ClickException(f"{error}: is the lab being taken down?") from error
+        except _EXPECTED as error:
+            raise click.ClickException(str(error)) from error
+
+
+def _valid_name(_: click.Context, __: click.Parameter, name: str) -> str:
+    try:
+        return plan_lab(name, 1).name
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+
+
+_name_option = click.option(
+    "--name",
+    default="lab",
+    envvar="PODWIRE_LAB",
+    show_default=True,
+    show_envvar=True,
+    callback=_valid_name,
+    help="Which lab.",
+)
+_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead.")
+_namespace_option = click.option(
+    "-n", "--namespace", help="Namespace; without it, all are searched."
+)
+_paths = click.argument("paths", nargs=-1, type=click.Path(path_type=Path), metavar="PATH…")
+_container_option = click.option("-c", "--container", help="Container; the first by default.")
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+def lab() -> None:
+    r"""A Kubernetes cluster of network namespaces on this machine.
+
+    Nodes and pods are network namespaces; the agents, the CNI plugin and the rules are
+    those of a real cluster. Containers run programs of this machine, as root: apply only
+    manifests that you would run yourself.
+
+    \b
+    Examples:
+      podwire lab up examples/shop
+      podwire lab exec deploy/web -- wget -qO- http://api
+      podwire lab down
+    """
+
+
+# ----------------------------------------------------------------------------- up and down
+
+
+@lab.command()
+@click.option(
+    "--nodes", default=2, show_default=True, type=click.IntRange(1, 200), help="How many nodes."
+)
+@click.option(
+    "--timeout", default=120.0, show_default=True, help="Seconds to wait until all is ready."
+)
+@_name_option
+@_json_option
+@_paths
+def up(name: str, nodes: int, timeout: float, paths: tuple[Path, ...], *, as_json: bool) -> None:
+    r"""Make a lab, apply manifests, and wait until everything is ready.
+
+    Ctrl-C takes it down again. When it does not get ready it is left for inspection.
+
+    \b
+    Examples:
+      podwire lab up                             two nodes and the cluster's DNS
+      podwire lab up --nodes 3 shop.yaml more/   with manifests of files and folders
+      podwire lab up --name second               a lab beside the first
+    """
+    with _progress() as say:
+        try:
+            raised = cluster.up(plan_lab(name, nodes), paths, timeout=timeout, say=say)
+        except KeyboardInterrupt:
+            raise click.ClickException("interrupted: the lab is taken down again") from None
+    _tell_errors(raised.errors)
+    _show(raised.overview, as_json=as_json)
+
+
+@lab.command()
+@click.option("--all", "every", is_flag=True, help="All labs of this machine.")
+@_name_option
+@_json_option
+def down(name: str, *, every: bool, as_json: bool) -> None:
+    r"""Take a lab away: processes, namespaces, files. Twice is fine.
+
+    It works whatever state the lab is in, and touches nothing that is not the lab's.
+
+    \b
+    Examples:
+      podwire lab down
+      podwire lab down --all
+    """
+    removed = {}
+    with _progress() as say:
+        for each in cluster.labs() if every else (name,):
+            removed[each] = cluster.down(each, say)
+    if as_json:
+        _print_json({each: msgspec.to_builtins(what) for each, what in removed.items()})
+        return
+    for each, what in removed.items():
+        text = f"{len(what.namespaces)} namespaces, {what.processes} processes, its files"
+        click.echo(f"lab {each}: removed {text}" if what else f"lab {each}: nothing was there")
+
+
+@lab.command()
+@_name_option
+@_json_option
+def status(name: str, *, as_json: bool) -> None:
+    r"""Show nodes, pods, Services, and what is wrong.
+
+    \b
+    Examples:
+      podwire lab status
+      podwire lab status --json | jq '.pods[] | select(.ready | not)'
+    """
+    _show(look(_load(name)), as_json=as_json)
+
+
+@lab.command()
+@_name_option
+def draw(name: str) -> None:
+    r"""Draw the lab: nodes, links, pods.
+
+    \b
+    Example:
+      podwire lab draw
+    """
+    from podwire_lab.draw import draw_topology  # noqa: PLC0415 - needed by this command alone
+
+    with Lookout(_load(name)) as lookout:
+        lookout.look()
+        click.echo(draw_topology(lookout.lab, lookout.snapshot))
+
+
+# -------------------------------------------------------------------------------- manifests
+
+
+@lab.command()
+@click.option("--wait", is_flag=True, help="Wait until everything is ready.")
+@_name_option
+@_paths
+def apply(name: str, paths: tuple[Path, ...], *, wait: bool) -> None:
+    r"""Put manifests into the lab: files, folders, or - for standard input.
+
+    A manifest that cannot be used is named with its field; the others go on.
+
+    \b
+    Examples:
+      podwire lab apply shop.yaml
+      podwire lab apply --wait examples/shop
+      kubectl create deployment web --image=nginx --dry-run=client -o yaml | podwire lab apply -
+    """
+    running = _load(name)
+    read = applied.read(_some(paths))
+    for each in applied.apply(Folders.of(name), read.manifests):
+        click.echo(f"applied {each}")
+    mistakes = _tell_errors(read.errors)
+    if wait:
+        with _progress() as say:
+            cluster.wait_until_ready(running, say=say)
+    if mistakes:
+        sys.exit(1)
+
+
+@lab.command()
+@_namespace_option
+@_name_option
+@click.argument("what", nargs=-1, required=True, metavar="PATH…|KIND/NAME…")
+def delete(name: str, namespace: str | None, what: tuple[str, ...]) -> None:
+    r"""Take manifests out of the lab, by their files or by KIND/NAME.
+
+    \b
+    Examples:
+      podwire lab delete shop.yaml
+      podwire lab delete deploy/web svc/web -n shop
+    """
+    _load(name)
+    folders = Folders.of(name)
+    for each in what:
+        word, slash, tail = each.partition("/")
+        kind = applied.kind_called(word) if slash and not Path(each).exists() else None
+        gone: tuple[str, ...]
+        if kind is not None:
+            gone = (applied.delete_named(folders, kind, ObjectName(namespace or "default", tail)),)
+        else:
+            read = applied.read([Path(each)])
+            _tell_errors(read.errors)
+            gone = applied.delete(folders, read.manifests)
+        for gone_name in gone:
+            click.echo(f"deleted {gone_name}")
+        if not gone:
+            raise click.ClickException(f"nothing of {each} was applied here")
+
+
+# ------------------------------------------------------------------------------------- pods
+
+
+@lab.command(name="exec", context_settings={"ignore_unknown_options": True})
+@_namespace_option
+@_container_option
+@_name_option
+@click.argument("pod")
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+def exec_(
+    name: str, pod: str, command: tuple[str, ...], namespace: str | None, container: str | None
+) -> None:
+    r"""Run a command inside a pod; its exit code is passed on.
+
+    POD is a name, NAMESPACE/NAME, deploy/NAME, or the beginning of a name.
+
+    \b
+    Examples:
+      podwire lab exec deploy/web -- ip route
+      podwire lab exec -n shop web-0 -- sh
+    """
+    running, found = _find(name, pod, namespace)
+    way = visit(running, found, container)
+    sys.stdout.flush()
+    argv = [*way.enter, *command]
+    os.execvpe(argv[0], argv, way.environment)  # noqa: S606 - a list, no shell
+
+
+@lab.command()
+@_namespace_option
+@_container_option
+@click.option("-f", "--follow", is_flag=True, help="Go on as more is written.")
+@_name_option
+@click.argument("pod")
+def logs(
+    name: str, pod: str, namespace: str | None, container: str | None, *, follow: bool
+) -> None:
+    r"""Print what a pod's container wrote.
+
+    \b
+    Examples:
+      podwire lab logs deploy/web
+      podwire lab logs -f -n kube-system deploy/kube-dns
+    """
+    _, found = _find(name, pod, namespace)
+    names = [each.name for each in found.spec.containers or ()]
+    names += [each.name for each in found.spec.init_containers or ()]
+    wanted = container or names[0]
+    if wanted not in names:
+        known = ", ".join(names)
+        raise click.ClickException(f"pod {found.name} has no container {wanted!r}: it has {known}")
+    log = Folders.of(name).pod(*found.name) / f"{wanted}.log"
+    if follow:
+        os.execvp("tail", ["tail", "-n", "+1", "-F", str(log)])  # noqa: S606 - a list, no shell
+    if not log.exists():
+        raise click.ClickException(f"pod {found.name} has written nothing: it has not started")
+    with log.open("rb") as file:
+        shutil.copyfileobj(file, sys.stdout.buffer)
+
+
+# ------------------------------------------------------------------------------------ agents
+
+
+@lab.command()
+@click.argument("action", type=click.Choice(["restart", "stop", "start"]))
+@_name_option
+@click.argument("node")
+def agent(name: str, action: str, node: str) -> None:
+    r"""Restart, stop or start a node's agent; its rules stay in force meanwhile.
+
+    \b
+    Examples:
+      podwire lab agent restart node1
+      podwire lab agent stop node2
+    """
+    running = _load(name)
+    try:
+        where = running.node(node)
+    except KeyError:
+        known = ", ".join(each.name for each in running.nodes)
+        raise click.ClickException(f"lab {name!r} has no node {node!r}: it has {known}") from None
+    if action == "start" and (pid := daemons.agent_pid(running, where)):
+        raise click.ClickException(f"the agent of {node} runs already (process {pid})")
+    if action == "stop":
+        stopped = daemons.stop_agent(running, where)
+        click.echo(f"agent of {node} {'stopped' if stopped else 'was not running'}")
+    else:
+        pid = cluster.restart_agent(running, node)
+        click.echo(f"agent of {node} started (process {pid})")
+
+
+# -------------------------------------------------------------------------------- in common
+
+
+def _load(name: str) -> Lab:
+    try:
+        return Folders.of(name).load()
+    except PermissionError as error:
+        raise click.ClickException("a lab belongs to root: run this as root (sudo)") from error
+    except (FileNotFoundError, msgspec.DecodeError) as error:
+        others = ", ".join(cluster.labs())
+        there = f"there are {others}" if others else f"`podwire lab up --name {name}` makes it"
+        raise click.ClickException(f"there is no lab {name!r}: {there}") from error
+
+
+def _find(name: str, pod: str, namespace: str | None) -> tuple[Lab, LabPod]:
+    with Lookout(_load(name)) as lookout:
+        lookout.look()
+        return lookout.lab, find_pod(pod, lookout.snapshot.all(LabPod), namespace)
+
+
+def _some(paths: Sequence[Path]) -> Sequence[Path]:
+    if not paths:
+        raise click.UsageError("name files or folders with manifests")
+    return paths
+
+
+def _show(overview: Any, *, as_json: bool) -> None:
+    if as_json:
+        _print_json(msgspec.to_builtins(overview))
+    else:
+        tables.show(overview, Console(emoji=False, highlight=False))
+
+
+def _print_json(value: object) -> None:
+    click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2))
+
+
+def _tell_errors(errors: Sequence[ObjectError]) -> int:
+    """Name what cannot be used on standard error; how many of them are mistakes."""
+    for error in errors:
+        ignored = applied.is_ignored(error)
+        click.secho(str(error), fg="yellow" if ignored else "red", err=True)
+    return sum(not applied.is_ignored(error) for error in errors)
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str], None]]:
+    """A line that says what is going on, on standard error and only on a terminal."""
+    console = Console(stderr=True)
+    with console.status("…") as line:
+        yield line.update

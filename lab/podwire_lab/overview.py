@@ -1,0 +1,216 @@
+"""How a lab stands: its nodes, pods, Services and problems, read from its files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any, Self
+
+import msgspec
+
+from podwire_core.errors import ObjectError
+from podwire_core.feed.directory import DirectoryFeed
+from podwire_core.objects import ObjectName, Service
+from podwire_core.snapshot import Snapshot
+from podwire_lab import daemons, processes
+from podwire_lab.control import desired
+from podwire_lab.controller import read_manifests, read_report
+from podwire_lab.folders import Folders
+from podwire_lab.topology import Lab, LabNode
+from podwire_lab.workloads import LAB_KINDS, LabEndpointSlice, LabPod, LabService
+
+
+class AgentStatus(msgspec.Struct, frozen=True):
+    """What a lab reads of the file in which an agent says how it is."""
+
+    pid: int = 0
+    ready: bool = False
+    ready_seconds: float | None = None
+    rss_mb: float | None = None
+    problems: tuple[str, ...] = ()
+
+
+class NodeRow(msgspec.Struct, frozen=True):
+    """One node."""
+
+    name: str
+    ips: tuple[str, ...]
+    pod_cidrs: tuple[str, ...]
+    agent: AgentStatus
+
+
+class PodRow(msgspec.Struct, frozen=True):
+    """One pod. `due` pods are those that should be ready, or finished, for the lab to be."""
+
+    namespace: str
+    name: str
+    node: str
+    ips: tuple[str, ...]
+    phase: str
+    ready: bool
+    restarts: int
+    message: str
+    due: bool
+
+
+class ServiceRow(msgspec.Struct, frozen=True):
+    """One Service; `endpoints` counts the addresses that are ready."""
+
+    namespace: str
+    name: str
+    type: str
+    cluster_ips: tuple[str, ...]
+    ports: tuple[str, ...]
+    endpoints: int
+
+
+class Overview(msgspec.Struct, frozen=True):
+    """A lab at a moment."""
+
+    lab: str
+    nodes: tuple[NodeRow, ...]
+    pods: tuple[PodRow, ...]
+    services: tuple[ServiceRow, ...]
+    problems: tuple[str, ...]
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """What keeps the lab from being ready, a sentence each."""
+        agents = [
+            f"{row.name}: its agent is not ready" for row in self.nodes if not row.agent.ready
+        ]
+        pods = [
+            f"pod {row.namespace}/{row.name}: {row.message or f'{row.phase}, not ready'}"
+            for row in self.pods
+            if not row.due
+        ]
+        return (*agents, *pods)
+
+    @property
+    def progress(self) -> str:
+        """One line for a person who waits."""
+        agents = sum(row.agent.ready for row in self.nodes)
+        pods = sum(row.due for row in self.pods)
+        return f"agents {agents}/{len(self.nodes)}, pods {pods}/{len(self.pods)}"
+
+
+class Lookout:
+    """A lab's files, read again and again cheaply. Close it, or use it as a context manager."""
+
+    def __init__(self, lab: Lab) -> None:
+        """Raises FeedError when the lab is gone."""
+        self.lab = lab
+        self.snapshot = Snapshot()
+        self._folders = Folders.of(lab.name)
+        self._feed = DirectoryFeed(self._folders.objects, LAB_KINDS)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._feed.close()
+
+    def look(self) -> Overview:
+        """How the lab stands now. Raises FeedError when it is gone."""
+        for change in self._feed.read().changes:
+            self.snapshot.apply(change)
+        endpoints = _ready_endpoints(self.snapshot)
+        nodes = tuple(_node_row(self.lab, node) for node in self.lab.nodes)
+        told = [f"{row.name}: {problem}" for row in nodes for problem in row.agent.problems]
+        return Overview(
+            lab=self.lab.name,
+            nodes=nodes,
+            pods=tuple(map(_pod_row, self.snapshot.all(LabPod))),
+            services=tuple(
+                _service_row(each, endpoints.get(each.name, 0))
+                for each in self.snapshot.all(LabService)
+            ),
+            problems=(*_problems(self._folders), *told),
+        )
+
+    def settled(self) -> bool:
+        """Whether the control plane has taken in everything: it would change nothing now."""
+        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        try:
+            manifests = [
+                each
+                for file in sorted(self._folders.manifests.glob("[!.]*.json"))
+                for each in read_manifests(file, file.read_bytes())[0]
+            ]
+            reports = [
+                each
+                for file in sorted(self._folders.reports.glob("*/[!.]*.json"))
+                for each in read_report(file, file.read_bytes())[0]
+            ]
+            current: dict[str, Any] = {
+                file.name: msgspec.json.decode(file.read_bytes())
+                for file in self._folders.objects.glob("[!.]*.json")
+            }
+        except (OSError, ObjectError, msgspec.DecodeError):
+            return False  # something is being written just now
+        return desired(self.lab, manifests, reports, current, now).objects == current
+
+
+def look(lab: Lab) -> Overview:
+    """How a lab stands now. Raises FeedError when it is gone."""
+    with Lookout(lab) as lookout:
+        return lookout.look()
+
+
+def _node_row(lab: Lab, node: LabNode) -> NodeRow:
+    try:
+        raw = daemons.agent_status(lab, node).read_bytes()
+        agent = msgspec.json.decode(raw, type=AgentStatus)
+    except (OSError, msgspec.DecodeError):
+        agent = AgentStatus()
+    if agent.pid and not processes.alive(agent.pid):
+        agent = AgentStatus()
+    return NodeRow(node.name, node.ips, node.pod_cidrs, agent)
+
+
+def _pod_row(pod: LabPod) -> PodRow:
+    status = pod.status
+    return PodRow(
+        namespace=pod.name.namespace,
+        name=pod.name.name,
+        node=pod.spec.node_name,
+        ips=tuple(row.ip for row in status.pod_ips or ()),
+        phase="Terminating" if pod.terminating else status.phase,
+        ready=pod.ready,
+        restarts=sum(row.restart_count for row in status.container_statuses or ()),
+        message=status.message,
+        due=not pod.terminating and (pod.ready or status.phase == "Succeeded"),
+    )
+
+
+def _service_row(service: Service, endpoints: int) -> ServiceRow:
+    ports = tuple(
+        f"{row.port}{f':{row.node_port}' if row.node_port else ''}/{row.protocol}"
+        for row in service.spec.ports or ()
+    )
+    return ServiceRow(*service.name, service.spec.type, service.cluster_ips or (), ports, endpoints)
+
+
+def _ready_endpoints(snapshot: Snapshot) -> dict[ObjectName, int]:
+    """Ready endpoints by Service, in the address family that has most."""
+    counts: dict[tuple[ObjectName, str], int] = {}
+    for each in snapshot.all(LabEndpointSlice):
+        if each.service is not None:
+            ready = sum(endpoint.ready for endpoint in each.endpoints or ())
+            key = (each.service, each.address_type)
+            counts[key] = counts.get(key, 0) + ready
+    most: dict[ObjectName, int] = {}
+    for (service, _), count in counts.items():
+        most[service] = max(count, most.get(service, 0))
+    return most
+
+
+def _problems(folders: Folders) -> Iterable[str]:
+    """What the control plane cannot use."""
+    try:
+        rows = msgspec.json.decode(
+            (folders.root / "problems.json").read_bytes(), type=list[dict[str, str]]
+        )
+    except (OSError, msgspec.DecodeError):
+        return ()
+    return tuple(": ".join(value for value in row.values() if value) for row in rows)
