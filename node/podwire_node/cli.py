@@ -7,6 +7,7 @@ that node/ imports none of them.
 from __future__ import annotations
 
 import logging
+import re
 import sys
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -47,9 +48,19 @@ def main() -> None:
     """
 
 
+def _node_name(_context: click.Context, _option: click.Parameter, name: str) -> str:
+    if not re.fullmatch(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?", name):
+        raise click.BadParameter(f"{name!r} is no node name: use a-z, 0-9, - and .")
+    return name
+
+
 @main.command()
 @click.option(
-    "--node", required=True, envvar="NODE_NAME", help="Our node's name, as its Node object has it."
+    "--node",
+    required=True,
+    envvar="NODE_NAME",
+    callback=_node_name,
+    help="Our node's name, as its Node object has it.",
 )
 @click.option(
     "--feed",

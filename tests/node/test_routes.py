@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+from podwire_core.feed.decode import decode
+from podwire_core.objects import Node
+from podwire_node.routes import Route, routes_to_pods
+
+
+def node(name: str, *addresses: str, cidrs: tuple[str, ...] = ()) -> Node:
+    rows = [{"type": "InternalIP", "address": each} for each in addresses]
+    document = {
+        "metadata": {"name": name},
+        "spec": {"podCIDRs": list(cidrs)},
+        "status": {"addresses": [{"type": "Hostname", "address": name}, *rows]},
+    }
+    made = decode(document, Node, "test")
+    assert isinstance(made, Node)
+    return made
+
+
+ONE = node("one", "192.168.0.1", "fd00::1", cidrs=("10.244.1.0/24", "fd00:1::/64"))
+TWO = node("two", "192.168.0.2", "fd00::2", cidrs=("10.244.2.0/24", "fd00:2::/64"))
+
+
+def test_each_family_goes_by_its_own_address() -> None:
+    assert routes_to_pods([ONE, TWO], "one") == {
+        "10.244.2.0/24": Route("10.244.2.0/24", "192.168.0.2"),
+        "fd00:2::/64": Route("fd00:2::/64", "fd00::2"),
+    }
+
+
+def test_a_node_needs_no_route_to_itself() -> None:
+    assert routes_to_pods([ONE], "one") == {}
+
+
+def test_a_node_without_cidr_or_address_has_no_route_yet() -> None:
+    bare = [node("a", "192.168.0.3"), node("b", cidrs=("10.244.3.0/24",))]
+    assert routes_to_pods(bare, "one") == {}
+
+
+def test_a_node_of_one_family_gets_routes_of_that_family() -> None:
+    single = node("s", "192.168.0.4", cidrs=("10.244.4.0/24", "fd00:4::/64"))
+    assert list(routes_to_pods([single], "one")) == ["10.244.4.0/24"]
+
+
+def test_two_nodes_that_claim_one_cidr_are_settled_by_name() -> None:
+    thief = node("aaa", "192.168.0.9", cidrs=("10.244.2.0/24",))
+    for order in ([TWO, thief], [thief, TWO]):
+        assert routes_to_pods(order, "one")["10.244.2.0/24"].gateway == "192.168.0.9"

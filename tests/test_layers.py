@@ -1,0 +1,99 @@
+"""The arrows of ARCHITECTURE.md, read from the code's own imports.
+
+            lab        node
+              \\       /  |  \\
+               \\     /   |   \\
+              cni  proxy policy
+               |    | \\    |
+               |    | ebpf |
+               |    |      |
+               |   core ───┘        (cni and ebpf stand on nothing of ours)
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+PACKAGES = {
+    "podwire_core": ROOT / "core/podwire_core",
+    "podwire_cni": ROOT / "cni-plugin/podwire_cni",
+    "podwire_proxy": ROOT / "proxy/podwire_proxy",
+    "podwire_policy": ROOT / "policy/podwire_policy",
+    "podwire_node": ROOT / "node/podwire_node",
+    "podwire_lab": ROOT / "lab/podwire_lab",
+}
+
+#: Who may import whom. podwire_ebpf joins with its first line of code.
+ARROWS: dict[str, set[str]] = {
+    "podwire_core": set(),
+    "podwire_cni": set(),
+    "podwire_proxy": {"podwire_core"},
+    "podwire_policy": {"podwire_core"},
+    "podwire_node": {"podwire_core", "podwire_proxy", "podwire_policy"},
+    "podwire_lab": {"podwire_core", "podwire_proxy", "podwire_policy", "podwire_cni"},
+}
+
+#: One small module per effect and package: who may touch what.
+EFFECTS: dict[str, set[str]] = {
+    "nftables": {"podwire_core.nft.kernel"},
+    "inotify_simple": {"podwire_core.feed.directory"},
+    "yaml": {"podwire_core.feed.documents"},
+    "sqlite3": {"podwire_cni.leases"},
+    "pyroute2": {"podwire_cni.netlink", "podwire_node.routing", "podwire_lab.namespaces"},
+    "dnslib": {"podwire_lab.dns"},
+    "kubernetes": set(),
+}
+
+
+def modules() -> Iterator[tuple[str, Path]]:
+    """Every module of ours, by its dotted name."""
+    for package, folder in PACKAGES.items():
+        for path in sorted(folder.rglob("*.py")):
+            parts = path.relative_to(folder).with_suffix("").parts
+            yield ".".join([package, *(part for part in parts if part != "__init__")]), path
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Dotted names a module imports, wherever in it the import stands."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative imports hide arrows"
+            yield node.module or ""
+
+
+MODULES = dict(modules())
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_follow_the_arrows(module: str) -> None:
+    package = module.partition(".")[0]
+    for name in imports(MODULES[module]):
+        target = name.partition(".")[0]
+        if target.startswith("podwire") and target != package:
+            assert target in ARROWS[package], f"{module} must not import {name}"
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_effects_have_one_door(module: str) -> None:
+    for name in imports(MODULES[module]):
+        doors = EFFECTS.get(name.partition(".")[0])
+        if doors is not None:
+            assert module in doors, f"{module} touches {name}; its door is {sorted(doors)}"
+
+
+def test_every_package_is_in_the_drawing() -> None:
+    folders = {path.parent.name for path in ROOT.glob("*/podwire_*/__init__.py")}
+    assert folders == PACKAGES.keys() == ARROWS.keys()
+
+
+def test_no_module_is_a_drawer_for_anything() -> None:
+    drawers = {"utils", "util", "common", "helpers", "helper", "manager", "misc"}
+    assert not [module for module in MODULES if drawers & set(module.split("."))]
