@@ -10,13 +10,12 @@ needs no lab.json: namespaces are found by their prefix, processes by their name
 from __future__ import annotations
 
 import os
+import select
 import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-from inotify_simple import INotify, flags
 
 from podwire_core.errors import ObjectError, PodwireError
 from podwire_lab import applied, daemons, folders, links, namespaces, processes, requirements
@@ -29,8 +28,7 @@ Say = Callable[[str], None]
 
 _GRACE = 2.0
 _ROUNDS = 10
-_LOOK_AT_LEAST_EVERY = 0.5  # seconds; a process that dies writes no file
-_CHANGES = flags.CLOSE_WRITE | flags.MOVED_TO | flags.DELETE
+_LOOK_AT_LEAST_EVERY = 0.2  # seconds; an agent's status and a process that dies wake no one
 
 
 class NotUp(PodwireError):  # noqa: N818 - a state of the lab
@@ -134,10 +132,7 @@ def wait_until_ready(
     Raises NotReady after `timeout` seconds, or as soon as one of the `started` processes ends.
     """
     deadline = time.monotonic() + timeout
-    with Lookout(lab) as lookout, INotify(nonblocking=True) as inotify:
-        where = Folders.of(lab.name)
-        for folder in (where.objects, *(where.node(node.name) for node in lab.nodes)):
-            inotify.add_watch(str(folder), _CHANGES)
+    with Lookout(lab) as lookout:
         while True:
             overview = lookout.look()
             if not overview.missing and overview.pods and lookout.settled():
@@ -147,8 +142,7 @@ def wait_until_ready(
             left = deadline - time.monotonic()
             if dead or left <= 0:
                 raise NotReady(_what_is_missing(lab, overview, dead, timeout))
-            wait = min(left, _LOOK_AT_LEAST_EVERY)
-            inotify.read(timeout=int(wait * 1000) + 1, read_delay=20)
+            select.select([lookout], [], [], min(left, _LOOK_AT_LEAST_EVERY))
 
 
 def _what_is_missing(lab: Lab, overview: Overview, dead: list[str], timeout: float) -> str:

@@ -110,6 +110,10 @@ class Lookout:
     def __exit__(self, *_: object) -> None:
         self._feed.close()
 
+    def fileno(self) -> int:
+        """A descriptor for select(): readable when the control plane has published something."""
+        return self._feed.fileno()
+
     def look(self) -> Overview:
         """How the lab stands now. Raises FeedError when it is gone."""
         for change in self._feed.read().changes:
