@@ -195,7 +195,7 @@ def test_a_change_reaches_the_kernel_and_costs_one_transaction(site: Site) -> No
     site.put(msgspec.convert(ready, EndpointSlice))
     until(
         "the endpoint serves",
-        lambda: any("10.96.0.14 . tcp . 80 . 0" in key[-1] for key in site.in_force()),
+        lambda: any("10.96.0.14 . 80 . 0" in key[-1] for key in site.in_force()),
     )
     until("it was counted", lambda: site.status()["transactions"] == {"proxy": 2, "policy": 1})
 

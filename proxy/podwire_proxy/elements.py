@@ -26,12 +26,12 @@ def frontend_objects(
         refusals = skeleton.UNAVAILABLE_NODEPORTS if nodeport else skeleton.UNAVAILABLE
         yield Element(home, refusals, frontend.parts, goto(skeleton.REFUSE), label)
         return
-    chain = skeleton.choose(frontend.family, len(slots), nodeport=nodeport)
+    chain = skeleton.choose(frontend.family, frontend.protocol, len(slots), nodeport=nodeport)
     yield chain
     source = skeleton.NODEPORTS if nodeport else skeleton.FRONTENDS
     yield Element(home, source, frontend.parts, goto(chain.name), label)
     for number, backend in enumerate(slots):
-        key = (*frontend.parts, str(number))
+        key = _slot_parts(frontend, number)
         yield Element(home, _endpoint_map(frontend), key, (backend.address, str(backend.port)))
         yield Element(home, skeleton.HAIRPIN, (backend.address, backend.address))
 
@@ -41,7 +41,7 @@ def slots_in_force(frontend: Frontend, state: State) -> tuple[Backend, ...]:
     prefix = (*skeleton.table(frontend.family).key, "element", _endpoint_map(frontend))
     found: list[Backend] = []
     while True:
-        key: Key = (*prefix, " . ".join((*frontend.parts, str(len(found)))))
+        key: Key = (*prefix, " . ".join(_slot_parts(frontend, len(found))))
         if key not in state:
             return tuple(found)
         address, _, port = state[key].partition("\n")[0].partition(" . ")
@@ -72,4 +72,10 @@ def _pod_cidr(network: str) -> Element:
 
 
 def _endpoint_map(frontend: Frontend) -> str:
-    return skeleton.NODEPORT_ENDPOINTS if frontend.via is Via.NODE_PORT else skeleton.ENDPOINTS
+    return skeleton.endpoints(frontend.protocol, nodeport=frontend.via is Via.NODE_PORT)
+
+
+def _slot_parts(frontend: Frontend, number: int) -> tuple[str, ...]:
+    """`10.96.0.10 . 80 . 0`: the protocol is the map's."""
+    address = (frontend.address,) if frontend.address else ()
+    return (*address, str(frontend.port), str(number))

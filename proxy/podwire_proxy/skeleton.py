@@ -26,9 +26,11 @@ from podwire_core.nft.expressions import (
     DPORT,
     L4PROTO,
     ORIGINAL_DPORT,
+    Field,
     Numgen,
     concat,
     daddr,
+    dport,
     original_daddr,
     saddr,
 )
@@ -40,8 +42,6 @@ TABLE_NAME = "podwire-proxy"
 
 FRONTENDS = "frontends"
 NODEPORTS = "nodeports"
-ENDPOINTS = "endpoints"
-NODEPORT_ENDPOINTS = "nodeport-endpoints"
 UNAVAILABLE = "unavailable"
 UNAVAILABLE_NODEPORTS = "unavailable-nodeports"
 CLUSTER_IPS = "cluster-ips"
@@ -59,19 +59,27 @@ def table(family: Family) -> Table:
     return Table(family, TABLE_NAME)
 
 
-def choose_name(backends: int, *, nodeport: bool) -> str:
-    """The chain that picks one of `backends` slots."""
-    return f"{'nodeport-' if nodeport else ''}choose-{backends}"
+def endpoints(protocol: Protocol, *, nodeport: bool) -> str:
+    """The map of the slots of every frontend of one protocol.
+
+    A map for each protocol, because nft 1.0.6 refuses a rule whose map holds ports of no
+    protocol (`th dport`) once the map is in the kernel: docs/decisions/01-endpoint-maps.md.
+    """
+    return f"{'nodeport-' if nodeport else ''}endpoints-{protocol.nft}"
 
 
-def choose(family: Family, backends: int, *, nodeport: bool) -> Chain:
+def choose(family: Family, protocol: Protocol, backends: int, *, nodeport: bool) -> Chain:
     """One chain for every frontend that has this many backends, however many frontends."""
-    where = (L4PROTO, DPORT) if nodeport else (daddr(family), L4PROTO, DPORT)
-    pick = concat(*where, Numgen(backends))
-    source = NODEPORT_ENDPOINTS if nodeport else ENDPOINTS
+    name = f"{'nodeport-' if nodeport else ''}choose-{backends}-{protocol.nft}"
+    pick = concat(*_slot_key(family, protocol, nodeport=nodeport), Numgen(backends))
     why = "the one endpoint" if backends == 1 else f"one of {backends} endpoints at random"
-    rules = (Rule((Dnat(family, pick, source),), why),)
-    return Chain(table(family), choose_name(backends, nodeport=nodeport), rules)
+    source = endpoints(protocol, nodeport=nodeport)
+    return Chain(table(family), name, (Rule((Dnat(family, pick, source),), why),))
+
+
+def _slot_key(family: Family, protocol: Protocol, *, nodeport: bool) -> tuple[Field, ...]:
+    port = dport(protocol.nft)
+    return (port,) if nodeport else (daddr(family), port)
 
 
 def skeleton(family: Family) -> Iterator[Object]:
@@ -88,14 +96,16 @@ def _maps(family: Family) -> Iterator[Set]:
     home = table(family)
     vip = (daddr(family), L4PROTO, DPORT)
     nodeport = (L4PROTO, DPORT)
-    backend = concat(daddr(family), DPORT)
     yield Set(home, FRONTENDS, concat(*vip), "what a client dials", "verdict")
     yield Set(home, NODEPORTS, concat(*nodeport), "dialled at a node's address", "verdict")
-    yield Set(home, ENDPOINTS, concat(*vip, Numgen(2)), "slots of each frontend", backend)
-    slots = concat(*nodeport, Numgen(2))
-    yield Set(home, NODEPORT_ENDPOINTS, slots, "slots of each NodePort", backend)
     yield Set(home, UNAVAILABLE, concat(*vip), "frontends with no endpoint", "verdict")
     yield Set(home, UNAVAILABLE_NODEPORTS, concat(*nodeport), "NodePorts with none", "verdict")
+    for protocol in Protocol:
+        backend = concat(daddr(family), dport(protocol.nft))
+        for at_node, whose in ((False, "frontend"), (True, "NodePort")):
+            slot = concat(*_slot_key(family, protocol, nodeport=at_node), Numgen(2))
+            name = endpoints(protocol, nodeport=at_node)
+            yield Set(home, name, slot, f"{protocol} slots of each {whose}", backend)
 
 
 def _sets(family: Family) -> Iterator[Set]:

@@ -48,11 +48,11 @@ def test_a_base_chain_is_made_before_its_rules() -> None:
 
 
 def test_elements_of_one_map_share_a_command() -> None:
-    other = Element(TABLE, "endpoints", ("10.96.0.2", "udp", "53"), ("10.244.1.9", "53"))
+    other = Element(TABLE, "endpoints", ("10.96.0.2", "53"), ("10.244.1.9", "53"))
     (line,) = lines(adding(SLOT, other))
     assert line == (
-        "add element ip podwire-test endpoints { 10.96.0.1 . tcp . 80 : 10.244.1.5 . 8080, "
-        "10.96.0.2 . udp . 53 : 10.244.1.9 . 53 }"
+        "add element ip podwire-test endpoints { 10.96.0.1 . 80 : 10.244.1.5 . 8080, "
+        "10.96.0.2 . 53 : 10.244.1.9 . 53 }"
     )
 
 

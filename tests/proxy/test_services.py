@@ -224,7 +224,7 @@ def test_endpoints_of_the_other_family_never_serve() -> None:
 def test_the_names_of_services_reach_the_kernel() -> None:
     node = Node()
     sent = node.put(*world())
-    assert 'comment "shop/web:http" : goto choose-2' in str(sent)
+    assert 'comment "shop/web:http" : goto choose-2-tcp' in str(sent)
 
 
 events = st.lists(
@@ -261,7 +261,7 @@ def test_any_history_ends_where_a_fresh_start_does(steps: list[tuple[str, str, i
 
 
 def _without_slots(node: Node) -> dict[Any, str]:
-    return {k: v for k, v in node.owner.in_force.items() if k[2:4] != ("element", "endpoints")}
+    return {k: v for k, v in node.owner.in_force.items() if k[2:4] != ("element", "endpoints-tcp")}
 
 
 def _slots(node: Node) -> dict[Frontend, set[Any]]:

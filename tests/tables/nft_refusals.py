@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from podwire_core.delta import Delta
 from podwire_core.family import Family
-from podwire_core.nft.expressions import CT_STATE, DPORT, L4PROTO, concat, daddr, saddr
+from podwire_core.nft.expressions import CT_STATE, DPORT, L4PROTO, concat, daddr, dport, saddr
 from podwire_core.nft.objects import Chain, Element, Hook, Object, Rule, Set, Table
 from podwire_core.nft.statements import (
     ACCEPT,
@@ -30,11 +30,12 @@ V4 = Family.IPV4
 TABLE = Table(V4, "podwire-test")
 VIP = concat(daddr(V4), L4PROTO, DPORT)
 FRONTENDS = Set(TABLE, "frontends", VIP, "what a client dials", "verdict")
-ENDPOINTS = Set(TABLE, "endpoints", VIP, "slots", concat(daddr(V4), DPORT))
+TCP_VIP = concat(daddr(V4), dport("tcp"))
+ENDPOINTS = Set(TABLE, "endpoints", TCP_VIP, "slots", TCP_VIP)
 CIDRS = Set(TABLE, "cidrs", saddr(V4), "networks", interval=True)
 PORTS = Set(TABLE, "ports", DPORT, "ranges", interval=True)
 PODS = Set(TABLE, "pods", saddr(V4), "addresses")
-PICK = Chain(TABLE, "pick", (Rule((Dnat(V4, VIP, "endpoints"),), "the endpoint"),))
+PICK = Chain(TABLE, "pick", (Rule((Dnat(V4, TCP_VIP, "endpoints"),), "the endpoint"),))
 REFUSE = Chain(TABLE, "refuse", (Rule((Reject(),), "no"),))
 PREROUTING = Chain(
     TABLE,
@@ -53,7 +54,7 @@ FORWARD = Chain(
     Hook("filter", "forward", 0),
 )
 API = Element(TABLE, "frontends", ("10.96.0.1", "tcp", "80"), goto("pick"), "shop/api:http")
-SLOT = Element(TABLE, "endpoints", ("10.96.0.1", "tcp", "80"), ("10.244.1.5", "8080"))
+SLOT = Element(TABLE, "endpoints", ("10.96.0.1", "80"), ("10.244.1.5", "8080"))
 TEN = Element(TABLE, "cidrs", ("10.0.0.0/8",), words="ten")
 EIGHTIES = Element(TABLE, "ports", ("80-89",))
 POD = Element(TABLE, "pods", ("10.244.1.5",), words="shop/api-1")
@@ -174,6 +175,10 @@ ROWS = (
         "dnat is refused where no packet can be changed",
         add(Chain(TABLE, "late", (Rule((jump("pick"),)),), Hook("filter", "forward", 5))),
         UNSUPPORTED,
+    ),
+    Row(
+        "a dnat rule may come later than its map",
+        add(Chain(TABLE, "later", (Rule((Dnat(V4, TCP_VIP, "endpoints"),)),))),
     ),
     Row(
         "masquerade is refused before routing",

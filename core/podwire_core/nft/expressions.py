@@ -70,6 +70,11 @@ def daddr(family: Family) -> Field:
     return Field(f"{family.nft} daddr")
 
 
+def dport(protocol: str) -> Field:
+    """The destination port of one protocol: "tcp dport". Packets of others do not match."""
+    return Field(f"{protocol} dport")
+
+
 def original_daddr(family: Family) -> Field:
     """The destination address the client wrote, before any DNAT."""
     return Field(f"ct original {family.nft} daddr")
