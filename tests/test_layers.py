@@ -42,11 +42,11 @@ ARROWS: dict[str, set[str]] = {
 #: One small module per effect and package: who may touch what.
 EFFECTS: dict[str, set[str]] = {
     "nftables": {"podwire_core.nft.kernel"},
-    "inotify_simple": {"podwire_core.feed.directory"},
+    "inotify_simple": {"podwire_core.feed.directory", "podwire_lab.control.controller"},
     "yaml": {"podwire_core.feed.documents"},
     "sqlite3": {"podwire_cni.leases"},
-    "pyroute2": {"podwire_cni.netlink", "podwire_node.routing", "podwire_lab.namespaces"},
-    "dnslib": {"podwire_lab.dns"},
+    "pyroute2": {"podwire_cni.netlink", "podwire_node.routing", "podwire_lab.machine.links"},
+    "dnslib": {"podwire_lab.programs.dns"},
     "kubernetes": set(),
 }
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from podwire_lab import cluster, links, namespaces
 from podwire_lab.folders import Folders
+from podwire_lab.machine import cluster, links, namespaces
 from podwire_lab.topology import Lab, plan_lab
 
 _numbers = itertools.count(1)

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 from scratch import until
 
-from podwire_lab import cluster, daemons, namespaces, visit
+from podwire_lab import visit
 from podwire_lab.folders import Folders
+from podwire_lab.machine import cluster, daemons, namespaces
 from podwire_lab.topology import Lab, plan_lab
 
 MANIFESTS = """

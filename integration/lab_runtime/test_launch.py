@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from podwire_lab import namespaces
+from podwire_lab.machine import namespaces
 from podwire_lab.topology import Lab
 
-LAUNCH = str(Path(namespaces.__file__).with_name("launch.py"))
+LAUNCH = str(Path(namespaces.__file__).parents[1] / "kubelet" / "launch.py")
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ from podwire_core.objects import EndpointSlice, ObjectName
 from podwire_core.snapshot import Change, Snapshot
 from podwire_proxy.services import TABLES, Services
 
-LAB = Path(podwire_lab.__file__).parent
+PROGRAMS = Path(podwire_lab.__file__).parent / "programs"
 REFUSALS = 4  # the kernel limits ICMP, which refuses UDP, to bursts of 50 for all together
 CONNECTIONS = 24  # the chance that one of two endpoints is never picked: 2 in 16 million
 V4, V6 = Family.IPV4, Family.IPV6
@@ -88,7 +88,7 @@ def serve(netns: Netns, name: str, port: int) -> subprocess.Popen[str]:
             sys.executable,
             "-I",
             "-S",
-            str(LAB / "echo.py"),
+            str(PROGRAMS / "echo.py"),
             "--ports",
             str(port),
             "--ready-fd",
@@ -142,7 +142,7 @@ def probe(source: Netns, flow: Flow, family: Family) -> list[list[str]]:
             sys.executable,
             "-I",
             "-S",
-            str(LAB / "probe.py"),
+            str(PROGRAMS / "probe.py"),
             "--timeout",
             "2",
         ],

@@ -1,7 +1,14 @@
 """A Kubernetes cluster of network namespaces on one machine.
 
-topology    the values: a lab, its nodes, its address plan      folders   where its files are
-control     manifests + reports → objects (pure)                controller  the process around it
-runner      a node's kubelet: pods of its node → namespaces     echo, dns   what pods run
-cluster     up, down: namespaces, links, processes              cli         podwire lab …
+topology   the values: a lab, its nodes, its address plan      folders   where its files are
+workloads  manifests and pods as the lab reads them            report    what a kubelet says
+control/   the small control plane: manifests + reports → objects
+kubelet/   one node's pods: namespaces, the CNI plugin, containers, probes
+machine/   namespaces, links and processes of this machine; up and down
+programs/  what runs in pods: the echo server, DNS, the probe
+show/      tables, drawings, reachability, a packet's journey, the demo
+cli        podwire lab …       applied, overview, lookup, visit: what its commands share
+
+        cli ──► show ──► machine      control    kubelet ──► machine
+                 └──────────┴── values at the top ───┘
 """

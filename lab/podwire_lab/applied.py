@@ -11,8 +11,8 @@ from podwire_core.errors import ObjectError, PodwireError
 from podwire_core.feed.directory import SUFFIXES
 from podwire_core.feed.documents import DocumentError, parse_documents
 from podwire_core.objects import ObjectName
+from podwire_lab.control.manifests import Manifest, file_name, read_manifest
 from podwire_lab.folders import Folders, write_json
-from podwire_lab.manifests import Manifest, file_name, read_manifest
 
 #: Kinds as people type them.
 _KINDS = {

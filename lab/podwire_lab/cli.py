@@ -19,11 +19,13 @@ from rich.console import Console
 
 from podwire_core.errors import FeedError, ObjectError, PodwireError
 from podwire_core.objects import ObjectName
-from podwire_lab import applied, cluster, daemons, requirements, tables
+from podwire_lab import applied
 from podwire_lab.folders import Folders
 from podwire_lab.lookup import find_pod
+from podwire_lab.machine import cluster, daemons, requirements
+from podwire_lab.machine.processes import ProcessesError
 from podwire_lab.overview import Lookout, look
-from podwire_lab.processes import ProcessesError
+from podwire_lab.show import tables
 from podwire_lab.topology import Lab, plan_lab
 from podwire_lab.visit import visit
 from podwire_lab.workloads import LabPod
@@ -165,7 +167,7 @@ def draw(name: str) -> None:
     Example:
       podwire lab draw
     """
-    from podwire_lab.draw import draw_topology  # noqa: PLC0415 - needed by this command alone
+    from podwire_lab.show.draw import draw_topology  # noqa: PLC0415 - needed by this command alone
 
     with Lookout(_load(name)) as lookout:
         lookout.look()

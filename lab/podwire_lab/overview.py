@@ -12,10 +12,10 @@ from podwire_core.errors import ObjectError
 from podwire_core.feed.directory import DirectoryFeed
 from podwire_core.objects import ObjectName, Service
 from podwire_core.snapshot import Snapshot
-from podwire_lab import daemons, processes
-from podwire_lab.control import desired
-from podwire_lab.controller import read_manifests, read_report
+from podwire_lab.control.controller import read_manifests, read_report
+from podwire_lab.control.desired import desired
 from podwire_lab.folders import Folders
+from podwire_lab.machine import daemons, processes
 from podwire_lab.topology import Lab, LabNode
 from podwire_lab.workloads import LAB_KINDS, LabEndpointSlice, LabPod, LabService
 

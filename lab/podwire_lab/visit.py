@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import msgspec
 
 from podwire_core.errors import PodwireError
-from podwire_lab import processes
 from podwire_lab.folders import Folders
 from podwire_lab.lookup import find_pod
+from podwire_lab.machine import processes
 from podwire_lab.overview import Lookout
 from podwire_lab.report import ContainerReport, PodReport
 from podwire_lab.topology import Lab

@@ -12,8 +12,8 @@ import pytest
 from podwire_core.feed.decode import kind_of
 from podwire_core.feed.documents import parse_documents
 from podwire_core.snapshot import Snapshot
-from podwire_lab.control import Desired, desired
-from podwire_lab.manifests import Document, Manifest, read_manifest
+from podwire_lab.control.desired import Desired, desired
+from podwire_lab.control.manifests import Document, Manifest, read_manifest
 from podwire_lab.report import ContainerReport, Phase, PodReport
 from podwire_lab.topology import Lab, plan_lab
 from podwire_lab.workloads import LAB_KINDS, LabEndpointSlice, LabPod, LabService

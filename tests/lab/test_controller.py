@@ -12,8 +12,8 @@ import sys
 import msgspec
 import pytest
 
-from podwire_lab.control import desired
-from podwire_lab.controller import Inputs, Outputs
+from podwire_lab.control.controller import Inputs, Outputs
+from podwire_lab.control.desired import desired
 from podwire_lab.folders import Folders, write_json
 from podwire_lab.report import PodReport
 from podwire_lab.topology import plan_lab
@@ -104,7 +104,8 @@ def test_objects_that_nobody_wants_any_more_are_deleted(folders, inputs):
 PROGRAM = """
 import sys
 from pathlib import Path
-from podwire_lab import controller, folders
+from podwire_lab import folders
+from podwire_lab.control import controller
 folders.ROOT = Path(sys.argv.pop(1))
 controller.main()
 """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from podwire_lab.draw import PODS_PER_NODE, draw_topology
+from podwire_lab.show.draw import PODS_PER_NODE, draw_topology
 
 SHOP = """
     apiVersion: apps/v1

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from podwire_lab import echo
+from podwire_lab.programs import echo
 
 WHO = {"pod": "shop/api-1", "node": "node1"}
 CLIENT = ("::ffff:10.244.2.3", 41022, 0, 0)

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from podwire_core.errors import ObjectError
-from podwire_lab.manifests import read_manifest
+from podwire_lab.control.manifests import read_manifest
 from podwire_lab.report import Phase
 
 

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from podwire_core.objects import ObjectMeta
 from podwire_core.snapshot import Snapshot
-from podwire_lab.dns import Names, Stream, respond
 from podwire_lab.folders import write_json
+from podwire_lab.programs.dns import Names, Stream, respond
+from podwire_lab.programs.zone import Type, Zone, answer
 from podwire_lab.workloads import LabEndpoint, LabEndpointSlice, LabService, LabServiceSpec
-from podwire_lab.zone import Type, Zone, answer
 
 OBJECTS = """
     apiVersion: v1

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from podwire_lab import command
+from podwire_lab.kubelet import command
 from podwire_lab.workloads import LabPod
 
 OBJECTS = Path("/objects")
@@ -48,7 +48,14 @@ def test_what_the_host_lacks_is_stood_in_for_on_all_ports(container: dict[str, A
 
 def test_the_lab_s_dns_gets_the_objects() -> None:
     words, tells = argv(command=["podwire-lab-dns"])
-    assert words[1:] == ("-m", "podwire_lab.dns", "--objects", "/objects", "--ready-fd", "3")
+    assert words[1:] == (
+        "-m",
+        "podwire_lab.programs.dns",
+        "--objects",
+        "/objects",
+        "--ready-fd",
+        "3",
+    )
     assert tells
 
 

@@ -9,8 +9,8 @@ from itertools import pairwise
 import msgspec
 import pytest
 
-from podwire_lab.cni_client import CniError
-from podwire_lab.pod import PodKeeper
+from podwire_lab.kubelet.cni_client import CniError
+from podwire_lab.kubelet.pod import PodKeeper
 from podwire_lab.report import ContainerReport, Phase, PodReport
 from podwire_lab.workloads import LabContainer, LabPod, Probe
 

@@ -14,9 +14,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from podwire_core.objects import ObjectName
-from podwire_lab.manifests import Document, Manifest
-from podwire_lab.past import suffix
-from podwire_lab.scheduler import Owner, fits, owner_of
+from podwire_lab.control.manifests import Document, Manifest
+from podwire_lab.control.past import suffix
+from podwire_lab.control.scheduler import Owner, fits, owner_of
 from podwire_lab.topology import Lab
 from podwire_lab.workloads import DaemonSet, LabPod, Replicas, StatefulSet
 

@@ -18,9 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from podwire_core.errors import ObjectError, PodwireError
-from podwire_lab import applied, daemons, folders, links, namespaces, processes, requirements
+from podwire_lab import applied, folders
+from podwire_lab.control.manifests import Manifest
 from podwire_lab.folders import Folders
-from podwire_lab.manifests import Manifest
+from podwire_lab.machine import daemons, links, namespaces, processes, requirements
 from podwire_lab.overview import Lookout, Overview
 from podwire_lab.topology import Lab, netns_prefix, plan_lab
 

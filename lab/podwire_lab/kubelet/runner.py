@@ -1,6 +1,6 @@
 """A node's kubelet: keeps the pods of its node, and says in reports how they stand.
 
-    python -m podwire_lab.runner --lab NAME --node NODE      (inside the node's namespace)
+    python -m podwire_lab.kubelet.runner --lab NAME --node NODE      (inside the node's namespace)
 
     objects/ ──► pods of this node ──► a PodKeeper each ──► reports/NODE/
 
@@ -23,13 +23,13 @@ import msgspec
 from podwire_core.errors import FeedError
 from podwire_core.feed.directory import DirectoryFeed
 from podwire_core.objects import ObjectName
-from podwire_lab import processes
-from podwire_lab.cni_client import CniClient
-from podwire_lab.container import Clock
 from podwire_lab.folders import Folders
-from podwire_lab.pod import PodKeeper
+from podwire_lab.kubelet.cni_client import CniClient
+from podwire_lab.kubelet.container import Clock
+from podwire_lab.kubelet.pod import PodKeeper
+from podwire_lab.kubelet.sandbox import Sandbox
+from podwire_lab.machine import processes
 from podwire_lab.report import PodReport
-from podwire_lab.sandbox import Sandbox
 from podwire_lab.topology import Lab, LabNode
 from podwire_lab.workloads import LabContainer, LabMeta, LabPod, LabPodSpec
 

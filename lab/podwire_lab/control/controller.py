@@ -1,4 +1,4 @@
-"""The control plane as a process: `python -m podwire_lab.controller --lab NAME`.
+"""The control plane as a process: `python -m podwire_lab.control.controller --lab NAME`.
 
     manifests/  ─┐ inotify                     ┌─► objects/       what changed, nothing else
     reports/*/  ─┴─► Inputs ──► control.desired ┴─► problems.json  [{source, object, field, reason}]
@@ -29,9 +29,9 @@ from inotify_simple import INotify, flags
 from podwire_core.delta import delta
 from podwire_core.errors import FeedError, ObjectError
 from podwire_core.feed.documents import DocumentError, parse_documents
-from podwire_lab.control import desired
+from podwire_lab.control.desired import desired
+from podwire_lab.control.manifests import Document, Manifest, read_manifest
 from podwire_lab.folders import Folders, write_json
-from podwire_lab.manifests import Document, Manifest, read_manifest
 from podwire_lab.report import PodReport
 from podwire_lab.workloads import LabPod
 
@@ -236,7 +236,9 @@ def _end(_signal: int, _frame: FrameType | None) -> None:
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(prog="podwire_lab.controller", description="a lab's control")
+    parser = argparse.ArgumentParser(
+        prog="podwire_lab.control.controller", description="a lab's control"
+    )
     parser.add_argument("--lab", required=True, help="the lab's name")
     options = parser.parse_args()
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(message)s")

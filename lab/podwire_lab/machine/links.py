@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from pyroute2 import IPRoute
 
-from podwire_lab import namespaces
+from podwire_lab.machine import namespaces
 from podwire_lab.topology import FABRIC_V4, FABRIC_V6, Lab, LabNode
 
 BRIDGE = "fabric0"

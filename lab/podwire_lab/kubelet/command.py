@@ -15,11 +15,11 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from podwire_lab import processes
-from podwire_lab.system import DNS_COMMAND
+from podwire_lab.control.system import DNS_COMMAND
+from podwire_lab.machine import processes
 from podwire_lab.workloads import LabContainer, LabPod
 
-_HERE = Path(__file__).parent
+_PROGRAMS = Path(__file__).parents[1] / "programs"
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _REFERENCE = re.compile(r"\$(?:\$|\((?P<name>[^)]*)\))")
 
@@ -38,14 +38,14 @@ def argv_of(
     command = container.command or ()
     if command[:1] == (DNS_COMMAND,):
         tell = ("--objects", str(objects), "--ready-fd", str(processes.TELL_FD))
-        return (sys.executable, "-m", "podwire_lab.dns", *tell), True
+        return (sys.executable, "-m", "podwire_lab.programs.dns", *tell), True
     if runs_own_command(container, which):
         words = (*command, *(container.args or ()))
         return tuple(expand(word, environment) for word in words), False
     ports = ",".join(
         str(port) for port in sorted({p.container_port for p in container.ports or ()})
     )
-    echo = (sys.executable, "-I", "-S", str(_HERE / "echo.py"))
+    echo = (sys.executable, "-I", "-S", str(_PROGRAMS / "echo.py"))
     return (*echo, "--ports", ports, "--ready-fd", str(processes.TELL_FD)), True
 
 

@@ -13,9 +13,9 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Protocol, TypeVar
 
-from podwire_lab.cni_client import CniError
-from podwire_lab.container import Backoff, Clock, ContainerKeeper, Starter
-from podwire_lab.processes import ProcessesError
+from podwire_lab.kubelet.cni_client import CniError
+from podwire_lab.kubelet.container import Backoff, Clock, ContainerKeeper, Starter
+from podwire_lab.machine.processes import ProcessesError
 from podwire_lab.report import ContainerReport, Phase, PodReport
 from podwire_lab.workloads import LabContainer, LabPod
 

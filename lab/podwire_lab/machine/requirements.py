@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from podwire_lab import links, namespaces
+from podwire_lab.machine import links, namespaces
 
 _TOOLS = {"ip": "iproute2", "nft": "nftables", "nsenter": "util-linux"}
 

@@ -17,8 +17,8 @@ from collections.abc import Iterable, Sequence
 
 from podwire_core.family import Family, family_of
 from podwire_core.objects import SERVICE_NAME_LABEL, ObjectName
-from podwire_lab.manifests import Document
-from podwire_lab.past import Past
+from podwire_lab.control.manifests import Document
+from podwire_lab.control.past import Past
 from podwire_lab.workloads import LabPod, LabService
 
 _MANAGED_BY = "endpointslice.kubernetes.io/managed-by"

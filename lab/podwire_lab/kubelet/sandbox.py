@@ -11,11 +11,12 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from podwire_lab import command, namespaces, probes, processes
-from podwire_lab.cni_client import Attachment, CniClient, CniError
-from podwire_lab.container import Running
 from podwire_lab.folders import Folders, write_json, write_whole
-from podwire_lab.processes import Process
+from podwire_lab.kubelet import command, probes
+from podwire_lab.kubelet.cni_client import Attachment, CniClient, CniError
+from podwire_lab.kubelet.container import Running
+from podwire_lab.machine import namespaces, processes
+from podwire_lab.machine.processes import Process
 from podwire_lab.report import PodReport
 from podwire_lab.topology import DNS_V4, Lab, LabNode
 from podwire_lab.workloads import LabContainer, LabPod, Probe

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import msgspec
 
 from podwire_core.objects import ObjectName
-from podwire_lab.manifests import Document, Manifest, file_name
+from podwire_lab.control.manifests import Document, Manifest, file_name
 
 #: Kubernetes' alphabet of generated names: no vowels, no digits that look like letters.
 _ALPHABET = "bcdfghjklmnpqrstvwxz2456789"

@@ -19,8 +19,8 @@ import msgspec
 from podwire_core.errors import ObjectError
 from podwire_core.family import Family, family_of
 from podwire_core.objects import ObjectName, ServicePort
-from podwire_lab.manifests import Document, Manifest
-from podwire_lab.past import Past
+from podwire_lab.control.manifests import Document, Manifest
+from podwire_lab.control.past import Past
 from podwire_lab.topology import NODE_PORTS, SERVICES_V4, SERVICES_V6
 from podwire_lab.workloads import LabService, LabServiceSpec
 

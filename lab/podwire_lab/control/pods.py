@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import msgspec
 
 from podwire_core.objects import ObjectName
-from podwire_lab.manifests import Document, Manifest
-from podwire_lab.past import Past, uid
-from podwire_lab.rollout import NewPod, revision_of, roll_out, template_of
-from podwire_lab.scheduler import Scheduler, owner_of
-from podwire_lab.status import Reports, status_of
+from podwire_lab.control.manifests import Document, Manifest
+from podwire_lab.control.past import Past, uid
+from podwire_lab.control.rollout import NewPod, revision_of, roll_out, template_of
+from podwire_lab.control.scheduler import Scheduler, owner_of
+from podwire_lab.control.status import Reports, status_of
 from podwire_lab.topology import Lab
 from podwire_lab.workloads import REVISION, LabPod, Replicas, StatefulSet
 

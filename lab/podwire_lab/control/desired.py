@@ -16,14 +16,14 @@ from dataclasses import dataclass
 
 from podwire_core.errors import ObjectError
 from podwire_core.objects import NAMESPACE_NAME_LABEL, ObjectName
-from podwire_lab.endpoints import desired_slices
-from podwire_lab.manifests import Document, Manifest, file_name, without_doubles
-from podwire_lab.past import Past
-from podwire_lab.pods import as_pod, desired_pods
+from podwire_lab.control.endpoints import desired_slices
+from podwire_lab.control.manifests import Document, Manifest, file_name, without_doubles
+from podwire_lab.control.past import Past
+from podwire_lab.control.pods import as_pod, desired_pods
+from podwire_lab.control.scheduler import node_labels
+from podwire_lab.control.services import as_service, desired_services
+from podwire_lab.control.system import SYSTEM
 from podwire_lab.report import PodReport
-from podwire_lab.scheduler import node_labels
-from podwire_lab.services import as_service, desired_services
-from podwire_lab.system import SYSTEM
 from podwire_lab.topology import Lab, LabNode
 
 #: More steps than any state needs: a pod goes, its successor comes, and that is all.

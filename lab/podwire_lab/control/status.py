@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from podwire_lab.manifests import Document
+from podwire_lab.control.manifests import Document
+from podwire_lab.control.scheduler import why_nowhere
 from podwire_lab.report import ContainerReport, Phase, PodReport
-from podwire_lab.scheduler import why_nowhere
 from podwire_lab.topology import Lab
 from podwire_lab.workloads import LabPod
 

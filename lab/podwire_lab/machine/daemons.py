@@ -14,8 +14,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from podwire_lab import namespaces, processes
 from podwire_lab.folders import Folders
+from podwire_lab.machine import namespaces, processes
 from podwire_lab.topology import Lab, LabNode
 
 _GRACE = 5.0
@@ -23,14 +23,22 @@ _GRACE = 5.0
 
 def start_controller(lab: Lab) -> int:
     """The control plane, beside the fabric; its process id."""
-    argv = (sys.executable, "-m", "podwire_lab.controller", "--lab", lab.name)
+    argv = (sys.executable, "-m", "podwire_lab.control.controller", "--lab", lab.name)
     log = Folders.of(lab.name).root / "controller.log"
     return _start(argv, lab.fabric, f"{lab.name}/controller", log)
 
 
 def start_runner(lab: Lab, node: LabNode) -> int:
     """A node's runner; its process id."""
-    argv = (sys.executable, "-m", "podwire_lab.runner", "--lab", lab.name, "--node", node.name)
+    argv = (
+        sys.executable,
+        "-m",
+        "podwire_lab.kubelet.runner",
+        "--lab",
+        lab.name,
+        "--node",
+        node.name,
+    )
     log = Folders.of(lab.name).node(node.name) / "runner.log"
     return _start(argv, node.netns, _role(lab, "runner", node), log)
 

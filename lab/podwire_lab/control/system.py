@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from podwire_lab.manifests import Document, Manifest, read_manifest
+from podwire_lab.control.manifests import Document, Manifest, read_manifest
 from podwire_lab.topology import DNS_V4
 
-#: A command that the runner turns into the lab's own DNS server (podwire_lab.dns).
+#: A command that the runner turns into the lab's own DNS server (podwire_lab.programs.dns).
 DNS_COMMAND = "podwire-lab-dns"
 
 _DNS_META = {"name": "kube-dns", "namespace": "kube-system", "labels": {"k8s-app": "kube-dns"}}

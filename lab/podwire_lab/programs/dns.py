@@ -1,9 +1,9 @@
-"""The cluster's DNS server: `python -m podwire_lab.dns --objects DIR [--port 53]`.
+"""The cluster's DNS server: `python -m podwire_lab.programs.dns --objects DIR [--port 53]`.
 
     objects/ ── DirectoryFeed ──► Snapshot ──► Zone ──► respond(packet) ◄──► UDP, TCP
 
 One process, one thread: between two packets it takes in what changed. What is asked and
-answered is podwire_lab.zone; this is the wire (RFC 1035; EDNS, RFC 6891; TCP, RFC 7766).
+answered is podwire_lab.programs.zone; this is the wire (RFC 1035; EDNS, RFC 6891; TCP, RFC 7766).
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ import dnslib
 from podwire_core.errors import FeedError
 from podwire_core.feed.directory import DirectoryFeed
 from podwire_core.snapshot import Snapshot
-from podwire_lab.echo import Address, Conversation, Server, end, tell_ready
+from podwire_lab.programs.echo import Address, Conversation, Server, end, tell_ready
+from podwire_lab.programs.zone import ORIGIN, Answer, Record, Type, Zone, answer
 from podwire_lab.workloads import LAB_KINDS, LabEndpointSlice, LabPod, LabService
-from podwire_lab.zone import ORIGIN, Answer, Record, Type, Zone, answer
 
 TTL = 5
 #: An answer this long passes every link without fragments (DNS flag day 2020).
@@ -192,7 +192,9 @@ def serve(objects: Path, port: int, ready: int | None) -> None:
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(prog="podwire_lab.dns", description="a lab's cluster DNS")
+    parser = argparse.ArgumentParser(
+        prog="podwire_lab.programs.dns", description="a lab's cluster DNS"
+    )
     parser.add_argument("--objects", type=Path, required=True, help="folder of the lab's objects")
     parser.add_argument("--port", type=int, default=53, help="TCP and UDP (default: 53)")
     parser.add_argument("--ready-fd", type=int, help="gets a byte when it serves")

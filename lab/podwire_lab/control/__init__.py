@@ -1,0 +1,7 @@
+"""The small control plane: what the user applied and what kubelets report, as objects.
+
+desired      all of it, pure: (lab, manifests, reports, current, now) → objects
+controller   the process around it             manifests   documents with their source
+past         what was decided before and stays: addresses, nodes, names
+scheduler, rollout, pods, status, services, endpoints, system   one noun of it each
+"""

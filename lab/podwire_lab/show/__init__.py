@@ -1,0 +1,7 @@
+"""What people look at.
+
+tables         a lab's overview                draw      its topology
+reachability   who reaches whom, against the oracle
+journey        one packet's way in plain words
+demo           all of it in under a minute
+"""
