@@ -81,6 +81,11 @@ class Snapshot:
         objects = self._of(kind)
         return tuple(cast("O", objects[name]) for name in sorted(objects))
 
+    def changes(self) -> list[Change]:
+        """The changes that would bring an empty snapshot here, sorted by kind and name."""
+        kinds = sorted(self._kinds, key=lambda kind: kind.__name__)
+        return [Change(kind, each.name, each) for kind in kinds for each in self.all(kind)]
+
     def namespace_labels(self, name: str) -> dict[str, str]:
         """Labels of a namespace; one that no object describes has its name label only."""
         known = self.get(Namespace, ObjectName("", name))

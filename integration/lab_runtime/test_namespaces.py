@@ -102,7 +102,7 @@ def test_a_polite_process_is_not_killed(lab: Lab) -> None:
 def test_down_refuses_to_end_the_shell_it_is_asked_from(lab: Lab) -> None:
     name = f"{lab.prefix}one"
     namespaces.create(name)
-    script = f"from podwire_lab import cluster; cluster.down{lab.name!r}"
+    script = f"from podwire_lab.machine import cluster; cluster.down({lab.name!r})"
     argv = ["nsenter", f"--net={namespaces.path(name)}", sys.executable, "-c", script]
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
     assert "leave it first" in done.stderr

@@ -171,7 +171,30 @@ def draw(name: str) -> None:
 
     with Lookout(_load(name)) as lookout:
         lookout.look()
-        click.echo(draw_topology(lookout.lab, lookout.snapshot))
+        console = Console(emoji=False, highlight=False)
+        console.print(draw_topology(lookout.lab, lookout.snapshot, console.width))
+
+
+@lab.command()
+@click.option(
+    "--nodes", default=2, show_default=True, type=click.IntRange(1, 10), help="How many nodes."
+)
+@click.option("--name", default="demo", show_default=True, callback=_valid_name, help="Which lab.")
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+def demo(name: str, nodes: int, folder: Path) -> None:
+    r"""Show a cluster from every side: Services, policies, one packet's journey.
+
+    FOLDER holds the shop's manifests (examples/shop). Everything is taken down at the end.
+    Exits 1 when the kernel and the oracle disagree anywhere.
+
+    \b
+    Example:
+      podwire lab demo examples/shop
+    """
+    from podwire_lab.show import demo as show  # noqa: PLC0415 - needed by this command alone
+
+    if not show.run(name, nodes, folder, Console(emoji=False, highlight=False)):
+        sys.exit(1)
 
 
 # -------------------------------------------------------------------------------- manifests

@@ -17,7 +17,7 @@ _NAME = re.compile(r"^[a-z0-9]([-a-z0-9]{0,18}[a-z0-9])?$")
 FABRIC_V4 = ipaddress.IPv4Network("192.168.100.0/24")
 FABRIC_V6 = ipaddress.IPv6Network("fd00:192:168:100::/64")
 CLUSTER_V4 = ipaddress.IPv4Network("10.244.0.0/16")
-CLUSTER_V6 = ipaddress.IPv6Network("fd00:10:244::/48")
+CLUSTER_V6 = "fd00:10:244"  # …:NUMBER::/64 for each node
 SERVICES_V4 = ipaddress.IPv4Network("10.96.0.0/16")
 SERVICES_V6 = ipaddress.IPv6Network("fd00:10:96::/112")
 DNS_V4 = "10.96.0.10"
@@ -71,8 +71,7 @@ def plan_lab(name: str, nodes: int) -> Lab:
     if not 1 <= nodes <= MAX_NODES:
         raise ValueError(f"{nodes} nodes: a lab has 1 to {MAX_NODES}")
     prefix = netns_prefix(name)
-    v4, v6 = CLUSTER_V4.subnets(new_prefix=24), CLUSTER_V6.subnets(new_prefix=64)
-    pod_cidrs = list(zip(v4, v6, strict=False))  # 256 of IPv4 end it
+    v4 = list(CLUSTER_V4.subnets(new_prefix=24))
     return Lab(
         name=name,
         fabric=f"{prefix}fabric",
@@ -80,9 +79,17 @@ def plan_lab(name: str, nodes: int) -> Lab:
             LabNode(
                 name=f"node{number}",
                 netns=f"{prefix}node{number}",
-                ips=(str(FABRIC_V4[10 + number]), str(FABRIC_V6[10 + number])),
-                pod_cidrs=(str(pod_cidrs[number][0]), str(pod_cidrs[number][1])),
+                ips=(str(FABRIC_V4[10 + number]), str(FABRIC_V6[_alike(10 + number)])),
+                pod_cidrs=(str(v4[number]), f"{CLUSTER_V6}:{number}::/64"),
             )
             for number in range(1, nodes + 1)
         ),
     )
+
+
+def _alike(number: int) -> int:
+    """The number whose hexadecimal digits read like these decimal ones: 12 → 0x12.
+
+    So 192.168.100.12 and fd00:192:168:100::12 are seen to be one node's.
+    """
+    return int(str(number), 16)

@@ -40,6 +40,12 @@ class Dispatch:
         """`ingress-isolated`."""
         return f"{self.direction.lower()}-isolated"
 
+    @property
+    def question(self) -> str:
+        """What the lookup asks, in words."""
+        whose = "sender" if self.direction is PolicyType.EGRESS else "receiver"
+        return f"is the {whose} isolated?"
+
     def key(self, family: Family) -> Field:
         """The address of the pod whose policies judge: the one that sends, or receives."""
         return saddr(family) if self.direction is PolicyType.EGRESS else daddr(family)
@@ -96,6 +102,6 @@ def base_chain(table: Table) -> Chain:
     rules = (
         Rule((Match(CT_STATE, ("established", "related")), ACCEPT), "judged when it began"),
         Rule((Match(SELF.key(family), set=SELF.name), ACCEPT), "a pod always reaches itself"),
-        *(Rule((Vmap(each.key(family), each.name),), each.name) for each in DISPATCH),
+        *(Rule((Vmap(each.key(family), each.name),), each.question) for each in DISPATCH),
     )
     return Chain(table, "forward", rules, FORWARD)

@@ -180,13 +180,14 @@ def down(name: str, say: Say = _silent) -> Removed:
     ended, names = 0, set[str]()
     for _ in range(_ROUNDS):
         found = namespaces.named(prefix)
-        if not found:
-            break
         say(f"ending the processes of {len(found)} namespaces")
-        ended += _end_processes(name, found)
+        met = _end_processes(name, found)
         for each in found:
             namespaces.delete(each)
+        ended += met
         names.update(found)
+        if not found and not met:
+            break
     root = Folders.of(name).root
     there = root.exists()
     shutil.rmtree(root, ignore_errors=True)
@@ -194,13 +195,23 @@ def down(name: str, say: Say = _silent) -> Removed:
 
 
 def _end_processes(name: str, found: Sequence[str]) -> int:
-    """Those first that would start others again."""
+    """Those first that would start others again.
+
+    One that an `up` was killed while starting is on its way into its namespace: only its
+    mark tells whose it is.
+    """
     inside = namespaces.membership(found)
 
-    def daemon(pid: int) -> bool:
-        return inside(pid) and processes.mark_of(pid, processes.ROLE).startswith(f"{name}/")
+    def marked(pid: int, variable: str) -> bool:
+        return processes.mark_of(pid, variable).startswith(f"{name}/")
 
-    return processes.end(daemon, _GRACE) + processes.end(inside, _GRACE)
+    def daemon(pid: int) -> bool:
+        return marked(pid, processes.ROLE)
+
+    def ours(pid: int) -> bool:
+        return inside(pid) or daemon(pid) or marked(pid, processes.CONTAINER)
+
+    return processes.end(daemon, _GRACE) + processes.end(ours, _GRACE)
 
 
 def labs() -> tuple[str, ...]:
