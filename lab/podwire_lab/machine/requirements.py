@@ -4,25 +4,19 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
+from podwire_core.errors import NftError, NftUnavailable
+from podwire_core.nft.kernel import Kernel
+from podwire_core.nft.owner import Owner
+from podwire_core.snapshot import Snapshot
 from podwire_lab.machine import links, namespaces
+from podwire_policy.policies import Policies
+from podwire_proxy.services import Services
 
+_NODE = "check"
 _TOOLS = {"ip": "iproute2", "nft": "nftables", "nsenter": "util-linux"}
-
-#: What the agent's tables are made of; a kernel or a tool too old refuses it here.
-_RULES = b"""
-table ip podwire-check {
-  map endpoints { typeof ip daddr . meta l4proto . th dport : ip daddr . th dport; }
-  chain services {
-    type nat hook prerouting priority -100
-    dnat ip addr . port to ip daddr . meta l4proto . th dport map @endpoints
-  }
-}
-table ip6 podwire-check { chain leave { type nat hook postrouting priority 100; masquerade; }; }
-"""
 
 
 class Unmet(Exception):  # noqa: N818 - a state of the machine
@@ -49,8 +43,18 @@ def check() -> None:
 
 
 def _try() -> None:
+    """What a node is made of: links, and the very tables that an agent fills."""
     links.try_links()
-    nft = subprocess.run(["nft", "-f", "-"], input=_RULES, capture_output=True, check=False)
-    if nft.returncode != 0:
-        reason = nft.stderr.decode(errors="replace").strip().partition("\n")[0]
-        raise Unmet(f"nftables cannot translate addresses here (nf_tables, nft_nat): {reason}")
+    for desired in (Services(_NODE), Policies(_NODE)):
+        owner = Owner(_kernel(), desired.tables)
+        try:
+            owner.change(desired.update(Snapshot(), ()))
+        except NftError as error:
+            raise Unmet(f"the kernel refuses our nftables rules: {error}") from error
+
+
+def _kernel() -> Kernel:
+    try:
+        return Kernel()
+    except NftUnavailable as error:
+        raise Unmet(str(error)) from error
