@@ -10,16 +10,15 @@ export PIP_CACHE_DIR := $(CACHE)/pip
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 # Debian packages, and what for.
-PACKAGES := \
-	python3         `# the system's Python: nftables' binding is built for it` \
-	python3-venv    `# the virtual environment` \
-	python3-nftables `# libnftables' Python binding, which is not on PyPI` \
-	nftables        `# nft itself: for people, and for tests that play a foreign program` \
-	iproute2        `# ip, for people and for tests` \
-	procps          `# sysctl, for tests` \
-	iputils-ping    `# ping, for people and for tests` \
-	curl            `# what people run in pods` \
-	ca-certificates `# pip`
+PACKAGES := python3         # the system's Python: nftables' binding is built for it
+PACKAGES += python3-venv    # the virtual environment
+PACKAGES += python3-nftables # libnftables' Python binding, which is not on PyPI
+PACKAGES += nftables        # nft: for people, and for tests that play a foreign program
+PACKAGES += iproute2        # ip: the same
+PACKAGES += procps          # sysctl, for tests
+PACKAGES += iputils-ping    # ping, for people and for tests
+PACKAGES += curl            # what people run in pods
+PACKAGES += ca-certificates # pip
 
 .PHONY: help
 help: ## this list
