@@ -8,68 +8,38 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import click
 import msgspec
 from rich.console import Console
 
-from podwire_core.errors import FeedError, ObjectError, PodwireError
 from podwire_core.objects import ObjectName
 from podwire_lab import applied
+from podwire_lab.console import (
+    Commands,
+    container_option,
+    find,
+    json_option,
+    load,
+    name_option,
+    namespace_option,
+    paths_argument,
+    print_json,
+    progress,
+    show,
+    some,
+    tell_errors,
+    valid_name,
+)
 from podwire_lab.folders import Folders
-from podwire_lab.lookup import find_pod
-from podwire_lab.machine import cluster, daemons, requirements
-from podwire_lab.machine.processes import ProcessesError
+from podwire_lab.machine import cluster, daemons
 from podwire_lab.overview import Lookout, look
-from podwire_lab.show import tables
-from podwire_lab.topology import Lab, plan_lab
+from podwire_lab.topology import plan_lab
 from podwire_lab.visit import visit
-from podwire_lab.workloads import LabPod
-
-_EXPECTED = (PodwireError, ProcessesError, requirements.Unmet, OSError, ValueError)
 
 
-class _Group(click.Group):
-    """Turns errors that are expected into one sentence and exit code 1."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except FeedError as error:
-            raise click.ClickException(f"{error}: is the lab being taken down?") from error
-        except _EXPECTED as error:
-            raise click.ClickException(str(error)) from error
-
-
-def _valid_name(_: click.Context, __: click.Parameter, name: str) -> str:
-    try:
-        return plan_lab(name, 1).name
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from error
-
-
-_name_option = click.option(
-    "--name",
-    default="lab",
-    envvar="PODWIRE_LAB",
-    show_default=True,
-    show_envvar=True,
-    callback=_valid_name,
-    help="Which lab.",
-)
-_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead.")
-_namespace_option = click.option(
-    "-n", "--namespace", help="Namespace; without it, all are searched."
-)
-_paths = click.argument("paths", nargs=-1, type=click.Path(path_type=Path), metavar="PATH…")
-_container_option = click.option("-c", "--container", help="Container; the first by default.")
-
-
-@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 def lab() -> None:
     r"""A Kubernetes cluster of network namespaces on this machine.
 
@@ -95,9 +65,9 @@ def lab() -> None:
 @click.option(
     "--timeout", default=120.0, show_default=True, help="Seconds to wait until all is ready."
 )
-@_name_option
-@_json_option
-@_paths
+@name_option
+@json_option
+@paths_argument
 def up(name: str, nodes: int, timeout: float, paths: tuple[Path, ...], *, as_json: bool) -> None:
     r"""Make a lab, apply manifests, and wait until everything is ready.
 
@@ -109,19 +79,19 @@ def up(name: str, nodes: int, timeout: float, paths: tuple[Path, ...], *, as_jso
       podwire lab up --nodes 3 shop.yaml more/   with manifests of files and folders
       podwire lab up --name second               a lab beside the first
     """
-    with _progress() as say:
+    with progress() as say:
         try:
             raised = cluster.up(plan_lab(name, nodes), paths, timeout=timeout, say=say)
         except KeyboardInterrupt:
             raise click.ClickException("interrupted: the lab is taken down again") from None
-    _tell_errors(raised.errors)
-    _show(raised.overview, as_json=as_json)
+    tell_errors(raised.errors)
+    show(raised.overview, as_json=as_json)
 
 
 @lab.command()
 @click.option("--all", "every", is_flag=True, help="All labs of this machine.")
-@_name_option
-@_json_option
+@name_option
+@json_option
 def down(name: str, *, every: bool, as_json: bool) -> None:
     r"""Take a lab away: processes, namespaces, files. Twice is fine.
 
@@ -133,11 +103,11 @@ def down(name: str, *, every: bool, as_json: bool) -> None:
       podwire lab down --all
     """
     removed = {}
-    with _progress() as say:
+    with progress() as say:
         for each in cluster.labs() if every else (name,):
             removed[each] = cluster.down(each, say)
     if as_json:
-        _print_json({each: msgspec.to_builtins(what) for each, what in removed.items()})
+        print_json({each: msgspec.to_builtins(what) for each, what in removed.items()})
         return
     for each, what in removed.items():
         text = f"{len(what.namespaces)} namespaces, {what.processes} processes, its files"
@@ -145,8 +115,8 @@ def down(name: str, *, every: bool, as_json: bool) -> None:
 
 
 @lab.command()
-@_name_option
-@_json_option
+@name_option
+@json_option
 def status(name: str, *, as_json: bool) -> None:
     r"""Show nodes, pods, Services, and what is wrong.
 
@@ -155,11 +125,11 @@ def status(name: str, *, as_json: bool) -> None:
       podwire lab status
       podwire lab status --json | jq '.pods[] | select(.ready | not)'
     """
-    _show(look(_load(name)), as_json=as_json)
+    show(look(load(name)), as_json=as_json)
 
 
 @lab.command()
-@_name_option
+@name_option
 def draw(name: str) -> None:
     r"""Draw the lab: nodes, links, pods.
 
@@ -169,7 +139,7 @@ def draw(name: str) -> None:
     """
     from podwire_lab.show.draw import draw_topology  # noqa: PLC0415 - needed by this command alone
 
-    with Lookout(_load(name)) as lookout:
+    with Lookout(load(name)) as lookout:
         lookout.look()
         console = Console(emoji=False, highlight=False)
         console.print(draw_topology(lookout.lab, lookout.snapshot, console.width))
@@ -179,7 +149,7 @@ def draw(name: str) -> None:
 @click.option(
     "--nodes", default=2, show_default=True, type=click.IntRange(1, 10), help="How many nodes."
 )
-@click.option("--name", default="demo", show_default=True, callback=_valid_name, help="Which lab.")
+@click.option("--name", default="demo", show_default=True, callback=valid_name, help="Which lab.")
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 def demo(name: str, nodes: int, folder: Path) -> None:
     r"""Show a cluster from every side: Services, policies, one packet's journey.
@@ -202,8 +172,8 @@ def demo(name: str, nodes: int, folder: Path) -> None:
 
 @lab.command()
 @click.option("--wait", is_flag=True, help="Wait until everything is ready.")
-@_name_option
-@_paths
+@name_option
+@paths_argument
 def apply(name: str, paths: tuple[Path, ...], *, wait: bool) -> None:
     r"""Put manifests into the lab: files, folders, or - for standard input.
 
@@ -215,21 +185,21 @@ def apply(name: str, paths: tuple[Path, ...], *, wait: bool) -> None:
       podwire lab apply --wait examples/shop
       kubectl create deployment web --image=nginx --dry-run=client -o yaml | podwire lab apply -
     """
-    running = _load(name)
-    read = applied.read(_some(paths))
+    running = load(name)
+    read = applied.read(some(paths))
     for each in applied.apply(Folders.of(name), read.manifests):
         click.echo(f"applied {each}")
-    mistakes = _tell_errors(read.errors)
+    mistakes = tell_errors(read.errors)
     if wait:
-        with _progress() as say:
+        with progress() as say:
             cluster.wait_until_ready(running, say=say)
     if mistakes:
         sys.exit(1)
 
 
 @lab.command()
-@_namespace_option
-@_name_option
+@namespace_option
+@name_option
 @click.argument("what", nargs=-1, required=True, metavar="PATH…|KIND/NAME…")
 def delete(name: str, namespace: str | None, what: tuple[str, ...]) -> None:
     r"""Take manifests out of the lab, by their files or by KIND/NAME.
@@ -239,7 +209,7 @@ def delete(name: str, namespace: str | None, what: tuple[str, ...]) -> None:
       podwire lab delete shop.yaml
       podwire lab delete deploy/web svc/web -n shop
     """
-    _load(name)
+    load(name)
     folders = Folders.of(name)
     for each in what:
         word, slash, tail = each.partition("/")
@@ -249,7 +219,7 @@ def delete(name: str, namespace: str | None, what: tuple[str, ...]) -> None:
             gone = (applied.delete_named(folders, kind, ObjectName(namespace or "default", tail)),)
         else:
             read = applied.read([Path(each)])
-            _tell_errors(read.errors)
+            tell_errors(read.errors)
             gone = applied.delete(folders, read.manifests)
         for gone_name in gone:
             click.echo(f"deleted {gone_name}")
@@ -261,9 +231,9 @@ def delete(name: str, namespace: str | None, what: tuple[str, ...]) -> None:
 
 
 @lab.command(name="exec", context_settings={"ignore_unknown_options": True})
-@_namespace_option
-@_container_option
-@_name_option
+@namespace_option
+@container_option
+@name_option
 @click.argument("pod")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 def exec_(
@@ -278,7 +248,7 @@ def exec_(
       podwire lab exec deploy/web -- ip route
       podwire lab exec -n shop web-0 -- sh
     """
-    running, found = _find(name, pod, namespace)
+    running, found = find(name, pod, namespace)
     way = visit(running, found, container)
     sys.stdout.flush()
     argv = [*way.enter, *command]
@@ -286,10 +256,10 @@ def exec_(
 
 
 @lab.command()
-@_namespace_option
-@_container_option
+@namespace_option
+@container_option
 @click.option("-f", "--follow", is_flag=True, help="Go on as more is written.")
-@_name_option
+@name_option
 @click.argument("pod")
 def logs(
     name: str, pod: str, namespace: str | None, container: str | None, *, follow: bool
@@ -301,7 +271,7 @@ def logs(
       podwire lab logs deploy/web
       podwire lab logs -f -n kube-system deploy/kube-dns
     """
-    _, found = _find(name, pod, namespace)
+    _, found = find(name, pod, namespace)
     names = [each.name for each in found.spec.containers or ()]
     names += [each.name for each in found.spec.init_containers or ()]
     wanted = container or names[0]
@@ -322,7 +292,7 @@ def logs(
 
 @lab.command()
 @click.argument("action", type=click.Choice(["restart", "stop", "start"]))
-@_name_option
+@name_option
 @click.argument("node")
 def agent(name: str, action: str, node: str) -> None:
     r"""Restart, stop or start a node's agent; its rules stay in force meanwhile.
@@ -332,7 +302,7 @@ def agent(name: str, action: str, node: str) -> None:
       podwire lab agent restart node1
       podwire lab agent stop node2
     """
-    running = _load(name)
+    running = load(name)
     try:
         where = running.node(node)
     except KeyError:
@@ -346,56 +316,3 @@ def agent(name: str, action: str, node: str) -> None:
     else:
         pid = cluster.restart_agent(running, node)
         click.echo(f"agent of {node} started (process {pid})")
-
-
-# -------------------------------------------------------------------------------- in common
-
-
-def _load(name: str) -> Lab:
-    try:
-        return Folders.of(name).load()
-    except PermissionError as error:
-        raise click.ClickException("a lab belongs to root: run this as root (sudo)") from error
-    except (FileNotFoundError, msgspec.DecodeError) as error:
-        others = ", ".join(cluster.labs())
-        there = f"there are {others}" if others else f"`podwire lab up --name {name}` makes it"
-        raise click.ClickException(f"there is no lab {name!r}: {there}") from error
-
-
-def _find(name: str, pod: str, namespace: str | None) -> tuple[Lab, LabPod]:
-    with Lookout(_load(name)) as lookout:
-        lookout.look()
-        return lookout.lab, find_pod(pod, lookout.snapshot.all(LabPod), namespace)
-
-
-def _some(paths: Sequence[Path]) -> Sequence[Path]:
-    if not paths:
-        raise click.UsageError("name files or folders with manifests")
-    return paths
-
-
-def _show(overview: Any, *, as_json: bool) -> None:
-    if as_json:
-        _print_json(msgspec.to_builtins(overview))
-    else:
-        tables.show(overview, Console(emoji=False, highlight=False))
-
-
-def _print_json(value: object) -> None:
-    click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2))
-
-
-def _tell_errors(errors: Sequence[ObjectError]) -> int:
-    """Name what cannot be used on standard error; how many of them are mistakes."""
-    for error in errors:
-        ignored = applied.is_ignored(error)
-        click.secho(str(error), fg="yellow" if ignored else "red", err=True)
-    return sum(not applied.is_ignored(error) for error in errors)
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[str], None]]:
-    """A line that says what is going on, on standard error and only on a terminal."""
-    console = Console(stderr=True)
-    with console.status("…") as line:
-        yield line.update

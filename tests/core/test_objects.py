@@ -205,6 +205,14 @@ def test_a_bad_object_is_named_with_its_field(
     assert reason in caught.value.reason
 
 
+@pytest.mark.parametrize("namespace", ["../etc", "a/b", "Shop", "a.b", "x" * 64])
+def test_hostile_namespaces_are_refused(namespace: str) -> None:
+    with pytest.raises(ObjectError) as caught:
+        decode({"metadata": {"name": "x", "namespace": namespace}}, Pod, "test")
+    assert caught.value.field == "metadata.namespace"
+    assert "DNS label" in caught.value.reason or "length" in caught.value.reason
+
+
 @pytest.mark.parametrize("name", ["", "a/b", "../x", "a b", "x" * 254, "-a", 7])
 def test_hostile_names_are_refused(name: Any) -> None:
     with pytest.raises(ObjectError):

@@ -10,11 +10,17 @@ import msgspec
 
 from podwire_core.errors import ObjectError
 from podwire_core.objects import KubernetesObject, ObjectName
+from podwire_core.objects.base import LABEL_PATTERN, NAME_PATTERN
 from podwire_core.snapshot import Kind
 
 Kinds = Mapping[tuple[str, str], Kind]
 
 _AT = re.compile(r" - at `\$\.?(?P<path>[^`]*)`$")
+#: msgspec names a pattern; a person wants to know what it stands for.
+_PATTERNS = {
+    NAME_PATTERN: "is no object name: use letters, digits, -, _, . and :",
+    LABEL_PATTERN: "is no DNS label: use a-z, 0-9 and -",
+}
 _QUOTED_FIELD = re.compile(r"^`(?P<field>\w+)`: ")
 
 
@@ -56,4 +62,5 @@ def explain(message: str) -> tuple[str, str]:
     if own:
         path = f"{path}.{own['field']}".lstrip(".")
         reason = reason[own.end() :]
-    return path, reason
+    pattern = reason.removeprefix("Expected `str` matching regex '").removesuffix("'")
+    return path, _PATTERNS.get(pattern, reason)

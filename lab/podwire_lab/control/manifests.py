@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -19,8 +18,6 @@ Document = dict[str, Any]
 #: An object's file is KIND.NAMESPACE.NAME.json; with the longest kind, a namespace of 63 and
 #: the 20 characters that a pod's name adds to its owner's, it stays below Linux' 255 bytes.
 MAX_NAME = 140
-
-_NAMESPACE = re.compile(r"^([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)?$")
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,8 +76,6 @@ def _check_name(source: str, label: str, found: KubernetesObject) -> None:
     if len(found.metadata.name) > MAX_NAME:
         reason = f"is longer than the {MAX_NAME} characters a lab takes"
         raise ObjectError(source, label, "metadata.name", reason)
-    if not _NAMESPACE.fullmatch(found.metadata.namespace):
-        raise ObjectError(source, label, "metadata.namespace", "is no DNS label")
 
 
 def without_doubles(

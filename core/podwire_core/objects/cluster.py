@@ -1,0 +1,146 @@
+"""Nodes, namespaces and pods (core/v1)."""
+
+from __future__ import annotations
+
+from podwire_core.family import canonical_address, canonical_network
+from podwire_core.objects.base import (
+    ClusterObject,
+    KubernetesObject,
+    Label,
+    ObjectMeta,
+    Port,
+    Protocol,
+    Struct,
+)
+
+NAMESPACE_NAME_LABEL = "kubernetes.io/metadata.name"
+
+
+class NodeAddress(Struct, frozen=True):
+    """One row of status.addresses; only InternalIP and ExternalIP hold addresses."""
+
+    type: str
+    address: str
+
+    def __post_init__(self) -> None:
+        if self.type.endswith("IP"):
+            self._set_canonical("address", canonical_address)
+
+
+class NodeSpec(Struct, frozen=True):
+    """podCIDRs: at most one per family."""
+
+    pod_cidr: str = ""
+    pod_cidrs: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        self._set_canonical("pod_cidr", canonical_network)
+        self._set_canonical("pod_cidrs", canonical_network)
+
+
+class NodeStatus(Struct, frozen=True):
+    """The node's addresses."""
+
+    addresses: tuple[NodeAddress, ...] | None = None
+
+
+class Node(ClusterObject, frozen=True):
+    """A machine of the cluster."""
+
+    spec: NodeSpec = NodeSpec()
+    status: NodeStatus = NodeStatus()
+
+    @property
+    def pod_cidrs(self) -> tuple[str, ...]:
+        """CIDRs its pods get their addresses from; empty while no one has given it any."""
+        return self.spec.pod_cidrs or ((self.spec.pod_cidr,) if self.spec.pod_cidr else ())
+
+    @property
+    def internal_ips(self) -> tuple[str, ...]:
+        """Its addresses on the cluster's network, in the order the API lists them."""
+        return tuple(row.address for row in self.status.addresses or () if row.type == "InternalIP")
+
+
+class Namespace(ClusterObject, frozen=True):
+    """A namespace, which is its labels."""
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """Its labels, with the one that the API server always adds (NamespaceDefaultLabelName)."""
+        return {**(self.metadata.labels or {}), NAMESPACE_NAME_LABEL: self.metadata.name}
+
+    @classmethod
+    def bare(cls, name: str) -> Namespace:
+        """A namespace that objects live in although no manifest describes it."""
+        return cls(ObjectMeta(name))
+
+
+class ContainerPort(Struct, frozen=True):
+    """A port that a container declares; its name is what named ports resolve to."""
+
+    container_port: Port
+    name: Label = ""
+    protocol: Protocol = Protocol.TCP
+
+
+class Container(Struct, frozen=True):
+    """The ports of one container. restart_policy marks a sidecar among initContainers."""
+
+    ports: tuple[ContainerPort, ...] | None = None
+    restart_policy: str = ""
+
+
+class PodSpec(Struct, frozen=True):
+    """Where a pod runs and what it listens on."""
+
+    node_name: str = ""
+    host_network: bool = False
+    containers: tuple[Container, ...] | None = None
+    init_containers: tuple[Container, ...] | None = None
+
+
+class PodIP(Struct, frozen=True):
+    """One address of a pod."""
+
+    ip: str
+
+    def __post_init__(self) -> None:
+        self._set_canonical("ip", canonical_address)
+
+
+class PodStatus(Struct, frozen=True):
+    """The pod's phase and addresses."""
+
+    phase: str = "Pending"
+    pod_ip: str = ""
+    pod_ips: tuple[PodIP, ...] | None = None
+
+    def __post_init__(self) -> None:
+        self._set_canonical("pod_ip", canonical_address)
+
+
+class Pod(KubernetesObject, frozen=True):
+    """A pod: its labels, its node, its addresses, its named ports."""
+
+    spec: PodSpec = PodSpec()
+    status: PodStatus = PodStatus()
+
+    @property
+    def ips(self) -> tuple[str, ...]:
+        """The addresses it owns now.
+
+        A finished pod keeps status.podIP although its address may belong to another pod
+        already, and a hostNetwork pod's addresses are its node's: neither owns any.
+        """
+        if self.spec.host_network or self.status.phase in {"Succeeded", "Failed"}:
+            return ()
+        if self.status.pod_ips:
+            return tuple(row.ip for row in self.status.pod_ips)
+        return (self.status.pod_ip,) if self.status.pod_ip else ()
+
+    @property
+    def ports(self) -> tuple[ContainerPort, ...]:
+        """Declared ports of containers and of sidecars (init containers that keep running)."""
+        sidecars = [c for c in self.spec.init_containers or () if c.restart_policy == "Always"]
+        containers = (*(self.spec.containers or ()), *sidecars)
+        return tuple(port for container in containers for port in container.ports or ())

@@ -1,0 +1,118 @@
+"""What all `podwire lab` commands share: options, errors as sentences, progress, JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+from rich.console import Console
+
+from podwire_core.errors import FeedError, ObjectError, PodwireError
+from podwire_lab import applied
+from podwire_lab.folders import Folders
+from podwire_lab.lookup import find_pod
+from podwire_lab.machine import cluster, requirements
+from podwire_lab.machine.processes import ProcessesError
+from podwire_lab.overview import Lookout
+from podwire_lab.show import tables
+from podwire_lab.topology import Lab, plan_lab
+from podwire_lab.workloads import LabPod
+
+_EXPECTED = (PodwireError, ProcessesError, requirements.Unmet, OSError, ValueError)
+
+
+class Commands(click.Group):
+    """Turns errors that are expected into one sentence and exit code 1."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command that was asked for."""
+        try:
+            return super().invoke(ctx)
+        except FeedError as error:
+            raise click.ClickException(f"{error}: is the lab being taken down?") from error
+        except _EXPECTED as error:
+            raise click.ClickException(str(error)) from error
+
+
+def valid_name(_: click.Context, __: click.Parameter, name: str) -> str:
+    """The name, if a lab can have it. Raises click.BadParameter."""
+    try:
+        return plan_lab(name, 1).name
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+
+
+name_option = click.option(
+    "--name",
+    default="lab",
+    envvar="PODWIRE_LAB",
+    show_default=True,
+    show_envvar=True,
+    callback=valid_name,
+    help="Which lab.",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead.")
+namespace_option = click.option(
+    "-n", "--namespace", help="Namespace; without it, all are searched."
+)
+paths_argument = click.argument("paths", nargs=-1, type=click.Path(path_type=Path), metavar="PATH…")
+container_option = click.option("-c", "--container", help="Container; the first by default.")
+
+
+def load(name: str) -> Lab:
+    """The lab of that name; a sentence with what to do when there is none."""
+    try:
+        return Folders.of(name).load()
+    except PermissionError as error:
+        raise click.ClickException("a lab belongs to root: run this as root (sudo)") from error
+    except (FileNotFoundError, msgspec.DecodeError) as error:
+        others = ", ".join(cluster.labs())
+        there = f"there are {others}" if others else f"`podwire lab up --name {name}` makes it"
+        raise click.ClickException(f"there is no lab {name!r}: {there}") from error
+
+
+def find(name: str, pod: str, namespace: str | None) -> tuple[Lab, LabPod]:
+    """A lab and one of its pods, as people name it (lookup)."""
+    with Lookout(load(name)) as lookout:
+        lookout.look()
+        return lookout.lab, find_pod(pod, lookout.snapshot.all(LabPod), namespace)
+
+
+def some(paths: Sequence[Path]) -> Sequence[Path]:
+    """The paths, of which there must be one."""
+    if not paths:
+        raise click.UsageError("name files or folders with manifests")
+    return paths
+
+
+def show(overview: Any, *, as_json: bool) -> None:
+    """An overview as tables, or as JSON."""
+    if as_json:
+        print_json(msgspec.to_builtins(overview))
+    else:
+        tables.show(overview, Console(emoji=False, highlight=False))
+
+
+def print_json(value: object) -> None:
+    """A value as JSON for programs and people."""
+    click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2))
+
+
+def tell_errors(errors: Sequence[ObjectError]) -> int:
+    """Name what cannot be used on standard error; how many of them are mistakes."""
+    for error in errors:
+        ignored = applied.is_ignored(error)
+        click.secho(str(error), fg="yellow" if ignored else "red", err=True)
+    return sum(not applied.is_ignored(error) for error in errors)
+
+
+@contextmanager
+def progress() -> Iterator[Callable[[str], None]]:
+    """A line that says what is going on, on standard error and only on a terminal."""
+    console = Console(stderr=True)
+    with console.status("…") as line:
+        yield line.update
