@@ -7,7 +7,7 @@ kubelet/   one node's pods: namespaces, the CNI plugin, containers, probes
 machine/   namespaces, links and processes of this machine; up and down
 programs/  what runs in pods: the echo server, DNS, the probe
 show/      tables, drawings, reachability, a packet's journey, the demo
-cli        podwire lab …       applied, overview, lookup, visit: what its commands share
+cli        podwire lab …   console, applied, overview, lookup, visit: what commands share
 
         cli ──► show ──► machine      control    kubelet ──► machine
                  └──────────┴── values at the top ───┘
