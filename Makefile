@@ -68,6 +68,22 @@ check: setup ## format, lint, types, layers: what a commit must pass
 	@$(BIN)/mypy
 	@$(BIN)/pytest -q tests/test_layers.py
 
+KUBERNETES := 1.36.3
+KUBERNETES_BIN ?= $(CACHE)/kubernetes/v$(KUBERNETES)
+export KUBERNETES_BIN
+
+.PHONY: kubernetes
+kubernetes: $(KUBERNETES_BIN)/.built ## build a real control plane from its Go modules, for tests (minutes, once)
+
+$(KUBERNETES_BIN)/.built: integration/kubernetes/go.sum
+	@command -v go >/dev/null || { echo "podwire: building Kubernetes needs Go; or set KUBERNETES_BIN to a folder of its programs" >&2; exit 1; }
+	@echo "building etcd and Kubernetes $(KUBERNETES) into $(KUBERNETES_BIN)"
+	@mkdir -p $(KUBERNETES_BIN)
+	@cd integration/kubernetes && GOBIN=$(KUBERNETES_BIN) go install -trimpath \
+		-ldflags '-s -w -X k8s.io/component-base/version.gitVersion=v$(KUBERNETES)' tool
+	@mv $(KUBERNETES_BIN)/server $(KUBERNETES_BIN)/etcd
+	@touch $@
+
 .PHONY: clean
 clean: ## take down every lab, remove the environment and what tests left
 	@[ ! -x $(BIN)/podwire ] || $(BIN)/podwire lab down --all

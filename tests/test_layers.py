@@ -47,7 +47,7 @@ EFFECTS: dict[str, set[str]] = {
     "sqlite3": {"podwire_cni.leases"},
     "pyroute2": {"podwire_cni.netlink", "podwire_node.routing", "podwire_lab.machine.links"},
     "dnslib": {"podwire_lab.programs.dns"},
-    "kubernetes": set(),
+    "kubernetes": {"podwire_core.feed.api_server"},
 }
 
 

@@ -54,6 +54,7 @@ class Agent:
         self._stack = ExitStack()
         self._selector = self._stack.enter_context(selectors.DefaultSelector())
         self._leaving = False
+        self._synced = False  # nothing is sent before everything was read once
         self._ready_seconds: float | None = None
         self._feed_backoff = Backoff()
         self._feed_problem = ""
@@ -91,7 +92,7 @@ class Agent:
                 log.error("forwarding: %s", complaint)
             self._read_feed(first=True)
             while not self._leaving:
-                retry = self._sync()
+                retry = self._sync() if self._synced else None
                 self._report()
                 self._wait(retry)
             log.info("leaving; tables and routes stay in force")
@@ -132,6 +133,7 @@ class Agent:
             return
         self._feed_problem = ""
         self._feed_backoff.succeeded()
+        self._synced = self._synced or batch.synced
         for problem in batch.errors:
             log.warning("%s", problem)
         self._take([change for change in batch.changes if self._snapshot.apply(change)])
@@ -158,7 +160,7 @@ class Agent:
 
     def _report(self) -> None:
         """Write the status when it says something new."""
-        settled = all(programmer.in_sync for programmer in self._programmers)
+        settled = self._synced and all(programmer.in_sync for programmer in self._programmers)
         if self._ready_seconds is None and settled:
             self._ready_seconds = seconds_since_start()
             log.info("ready after %.2f s, %.1f MB resident", self._ready_seconds, resident_mb())

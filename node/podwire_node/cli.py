@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import re
 import sys
+from contextlib import closing
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import click
 
 from podwire_core.errors import FeedError, NftError
 from podwire_core.feed.directory import DirectoryFeed
+from podwire_core.feed.interface import Feed
 
 
 class _Commands(click.Group):
@@ -48,6 +50,16 @@ def main() -> None:
     """
 
 
+def _open(feed: str, kubeconfig: Path | None, api_server: str | None) -> Feed:
+    """The feed that --feed names. Raises FeedError."""
+    if feed != "kubernetes":
+        return DirectoryFeed(Path(feed))
+    from podwire_core.feed.api_server import ApiServer  # noqa: PLC0415 - 40 MB
+    from podwire_core.feed.cluster import ClusterFeed  # noqa: PLC0415 - same
+
+    return ClusterFeed(ApiServer.connect(kubeconfig, api_server))
+
+
 def _node_name(_context: click.Context, _option: click.Parameter, name: str) -> str:
     if not re.fullmatch(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?", name):
         raise click.BadParameter(f"{name!r} is no node name: use a-z, 0-9, - and .")
@@ -73,8 +85,26 @@ def _node_name(_context: click.Context, _option: click.Parameter, name: str) -> 
     type=click.Path(dir_okay=False, path_type=Path),
     help="Write the agent's status to this file as JSON, whenever it changes.",
 )
+@click.option(
+    "--kubeconfig",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="For --feed kubernetes; else KUBECONFIG, ~/.kube/config, or the pod's account.",
+)
+@click.option(
+    "--api-server",
+    metavar="URL",
+    help="For --feed kubernetes: the server's address, which may not be a Service's.",
+)
 @click.option("-v", "--verbose", is_flag=True, help="Log every transaction and route.")
-def agent(node: str, feed: str, status: Path | None, *, verbose: bool) -> None:
+def agent(
+    node: str,
+    feed: str,
+    status: Path | None,
+    kubeconfig: Path | None,
+    api_server: str | None,
+    *,
+    verbose: bool,
+) -> None:
     r"""Run the node's agent: routes to other nodes, Services, NetworkPolicies.
 
     It needs root (CAP_NET_ADMIN) and works in the network namespace it is started in.
@@ -84,6 +114,7 @@ def agent(node: str, feed: str, status: Path | None, *, verbose: bool) -> None:
     \b
     Examples:
       podwire agent --node node1 --feed /run/objects
+      podwire agent --node $(hostname) --feed kubernetes --kubeconfig ~/.kube/config
       ip netns exec n1 podwire agent --node n1 --feed ./objects --status /run/n1.json -v
     """
     level = logging.INFO if verbose else logging.WARNING
@@ -95,7 +126,7 @@ def agent(node: str, feed: str, status: Path | None, *, verbose: bool) -> None:
     from podwire_node.agent import Agent  # noqa: PLC0415 - same; pyroute2 takes 80 ms to import
 
     try:
-        with DirectoryFeed(Path(feed)) as source:
+        with closing(_open(feed, kubeconfig, api_server)) as source:
             Agent(node, source, Kernel(), status).run()
     except (FeedError, NftError) as error:
         raise click.ClickException(str(error)) from error

@@ -1,5 +1,7 @@
 """Where objects come from: a feed turns a source into changes.
 
-interface    what every feed promises            decode     documents → objects or errors
-directory    a folder of manifests (inotify)     documents  bytes → documents, with bounds
+interface    what every feed promises            decode       documents → objects or errors
+directory    a folder of manifests (inotify)     documents    bytes → documents, with bounds
+cluster      a cluster's API server              reflector    list and watch of one kind
+                                                 api_server   HTTP
 """

@@ -51,6 +51,14 @@ def decode(document: Mapping[str, Any], kind: Kind, source: str) -> KubernetesOb
         raise ObjectError(source, label, field, reason) from error
 
 
+def decode_json(raw: bytes | msgspec.Raw, kind: Kind, source: str) -> KubernetesObject:
+    """The same for an object as the API sends it: straight from bytes, which is much faster."""
+    try:
+        return msgspec.json.decode(raw, type=kind)
+    except msgspec.ValidationError:
+        return decode(msgspec.json.decode(raw), kind, source)  # says what is wrong, and where
+
+
 def explain(message: str) -> tuple[str, str]:
     """msgspec's sentence taken apart: ("spec.ports[0].port", "Expected `int` >= 1").
 

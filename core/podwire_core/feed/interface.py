@@ -1,8 +1,8 @@
 """What every feed promises, whatever stands behind it.
 
 * `fileno()` becomes readable when `read()` has something to say: a loop waits on facts.
-* The first `read()` returns everything there is. Each later one returns what changed since,
-  so that a relist is a delta and never a delete-all.
+* Until `synced`, a read is a part of everything there is: nothing may be taken away yet.
+  After that each read returns what changed, so that a relist is a delta, never a delete-all.
 * An unusable object is an error in the batch; what was known of it before stays in force.
 """
 
@@ -17,10 +17,11 @@ from podwire_core.snapshot import Change
 
 @dataclass(frozen=True)
 class Batch:
-    """What one `read()` found."""
+    """What one `read()` found. synced: everything there is has been read at least once."""
 
     changes: tuple[Change, ...] = ()
     errors: tuple[ObjectError, ...] = ()
+    synced: bool = True
 
 
 class Feed(Protocol):

@@ -1,0 +1,150 @@
+"""A cluster's API server as a feed: a reflector and a thread for each kind.
+
+Threads only fetch and decode; what it amounts to is worked out by the reader. The queue
+between them is bounded: a reader that is slow slows the server down, not memory up.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import threading
+from collections.abc import Iterable, Sequence
+from typing import Self
+
+from podwire_core.errors import ObjectError
+from podwire_core.feed.api_server import ApiServer
+from podwire_core.feed.interface import Batch
+from podwire_core.feed.reflector import Event, Listed, Message, Reflector, Resource, Trouble
+from podwire_core.objects import (
+    EndpointSlice,
+    Namespace,
+    NetworkPolicy,
+    Node,
+    ObjectName,
+    Pod,
+    Service,
+)
+from podwire_core.snapshot import Change, Kind
+
+MAX_QUEUED = 10_000
+
+#: Left out on the server's side, as kube-proxy leaves them out.
+_OURS = "!service.kubernetes.io/headless,!service.kubernetes.io/service-proxy-name"
+
+RESOURCES = (
+    Resource(Node, "/api/v1/nodes"),
+    Resource(Namespace, "/api/v1/namespaces"),
+    Resource(Pod, "/api/v1/pods"),
+    Resource(Service, "/api/v1/services", _OURS),
+    Resource(EndpointSlice, "/apis/discovery.k8s.io/v1/endpointslices", _OURS),
+    Resource(NetworkPolicy, "/apis/networking.k8s.io/v1/networkpolicies"),
+)
+
+
+class ClusterFeed:
+    """See feed.interface. Close it, or use it as a context manager."""
+
+    def __init__(self, server: ApiServer, resources: Sequence[Resource] = RESOURCES) -> None:
+        self._messages: queue.Queue[Message] = queue.Queue(MAX_QUEUED)
+        self._bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._known: dict[Kind, set[ObjectName]] = {}
+        self._unlisted = {resource.kind for resource in resources}
+        self._reported: dict[tuple[Kind, ObjectName], ObjectError] = {}
+        self._reflectors = [Reflector(server, resource, self._emit) for resource in resources]
+        self._closed = threading.Event()
+        self._threads = [
+            threading.Thread(target=each.run, name=f"reflector-{number}", daemon=True)
+            for number, each in enumerate(self._reflectors)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def fileno(self) -> int:
+        """An eventfd: readable when a reflector has said something."""
+        return self._bell
+
+    def close(self) -> None:
+        """Stop watching. Threads that wait for a server's answer end with it."""
+        self._closed.set()
+        for reflector in self._reflectors:
+            reflector.stop()
+        for thread in self._threads:
+            thread.join(1.0)
+
+    def read(self) -> Batch:
+        """What was said since the last read (see feed.interface)."""
+        self._silence_bell()
+        changes: list[Change] = []
+        errors: list[ObjectError] = []
+        for message in self._drain():
+            match message:
+                case Listed():
+                    changes += self._take_list(message, errors)
+                case Event():
+                    changes += self._take_event(message, errors)
+                case Trouble(_, reason) if reason:
+                    errors.append(ObjectError("", "", "", reason))
+        return Batch(tuple(changes), tuple(errors), synced=not self._unlisted)
+
+    def _emit(self, message: Message) -> None:
+        """Called by the reflectors' threads; waits while the reader is behind."""
+        while not self._closed.is_set():
+            try:
+                self._messages.put(message, timeout=1.0)
+            except queue.Full:
+                continue
+            os.eventfd_write(self._bell, 1)
+            return
+
+    def _silence_bell(self) -> None:
+        try:
+            os.eventfd_read(self._bell)
+        except BlockingIOError:
+            return
+
+    def _drain(self) -> Iterable[Message]:
+        while True:
+            try:
+                yield self._messages.get_nowait()
+            except queue.Empty:
+                return
+
+    def _take_list(self, listed: Listed, errors: list[ObjectError]) -> list[Change]:
+        """A new beginning as a delta: what is not in it any more is gone."""
+        kind = listed.kind
+        there = listed.objects.keys() | listed.unusable.keys()
+        gone = sorted(self._known.get(kind, set()) - there)
+        self._known[kind] = set(there)
+        self._unlisted.discard(kind)
+        for name, error in listed.unusable.items():
+            self._report(kind, name, error, errors)
+        changes = [Change(kind, name, None) for name in gone]
+        return changes + [Change(kind, name, new) for name, new in listed.objects.items()]
+
+    def _take_event(self, event: Event, errors: list[ObjectError]) -> list[Change]:
+        known = self._known.setdefault(event.kind, set())
+        if event.error is not None:
+            known.add(event.name)
+            self._report(event.kind, event.name, event.error, errors)
+            return []  # what was known of it stays in force
+        self._reported.pop((event.kind, event.name), None)
+        if event.new is None:
+            known.discard(event.name)
+        else:
+            known.add(event.name)
+        return [Change(event.kind, event.name, event.new)]
+
+    def _report(
+        self, kind: Kind, name: ObjectName, error: ObjectError, errors: list[ObjectError]
+    ) -> None:
+        """Tell an error once."""
+        if self._reported.get((kind, name)) != error:
+            self._reported[kind, name] = error
+            errors.append(error)

@@ -1,0 +1,282 @@
+"""One kind of object, listed and watched: the API's own protocol, as a generator of messages.
+
+    no version    ─► stream the initial events (WatchList, Kubernetes 1.32+), or list in pages
+    a version     ─► watch from there; bookmarks move the version on without an object
+    410, or an ERROR event with 410 ─► the version is too old: begin anew
+    anything else ─► say what is wrong, wait with back-off and jitter, go on from the version
+
+A new beginning is told as one Listed: whoever holds the objects makes a delta of it.
+
+Source: kubernetes.io/docs/reference/using-api/api-concepts, "Efficient detection of changes".
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import msgspec
+
+from podwire_core.errors import ObjectError
+from podwire_core.feed.api_server import Answer, ApiError, ApiServer
+from podwire_core.feed.decode import decode_json
+from podwire_core.objects import KubernetesObject, ObjectName
+from podwire_core.snapshot import Kind
+
+PAGE = 500
+WATCH_S = 300  # the server ends a watch after about so long; both sides then start clean
+FIRST_WAIT_S = 0.2
+MAX_WAIT_S = 30.0
+
+#: What servers say that do not stream lists: unknown fields, a gate that is off, etcd 3.4.
+_CANNOT_STREAM = {400, 422, 500, 501}
+_INITIAL_EVENTS_END = "k8s.io/initial-events-end"
+
+
+@dataclass(frozen=True)
+class Resource:
+    """A kind, where the API serves it, and which of its objects we want."""
+
+    kind: Kind
+    path: str
+    label_selector: str = ""
+
+
+@dataclass(frozen=True)
+class Listed:
+    """Everything there is of a kind. unusable: objects that are there and cannot be decoded."""
+
+    kind: Kind
+    objects: dict[ObjectName, KubernetesObject]
+    unusable: dict[ObjectName, ObjectError]
+
+
+@dataclass(frozen=True)
+class Event:
+    """One object came or changed (`new`), went (None), or cannot be decoded (`error`)."""
+
+    kind: Kind
+    name: ObjectName
+    new: KubernetesObject | None
+    error: ObjectError | None = None
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """What keeps a kind from being watched; an empty reason: it is over."""
+
+    kind: Kind
+    reason: str
+
+
+Message = Listed | Event | Trouble
+Emit = Callable[[Message], None]
+
+
+class _Meta(msgspec.Struct, rename="camel"):
+    name: str = ""
+    namespace: str = ""
+    resource_version: str = ""
+    annotations: dict[str, str] | None = None
+
+
+class _Stamp(msgspec.Struct):
+    metadata: _Meta
+    code: int = 0
+    message: str = ""
+
+
+class _Envelope(msgspec.Struct):
+    type: str
+    object: msgspec.Raw
+
+
+class _ListMeta(msgspec.Struct, rename="camel"):
+    resource_version: str = ""
+    continue_: str = msgspec.field(default="", name="continue")
+
+
+class _Page(msgspec.Struct):
+    metadata: _ListMeta
+    items: list[msgspec.Raw] | None = None
+
+
+class _ExpiredError(Exception):
+    """The version is too old to go on from."""
+
+
+@dataclass
+class _Initial:
+    """Objects of a new beginning, until it is complete."""
+
+    objects: dict[ObjectName, KubernetesObject] = field(default_factory=dict)
+    unusable: dict[ObjectName, ObjectError] = field(default_factory=dict)
+
+
+class Reflector:
+    """Lists and watches one resource until stopped; run() is a thread's work."""
+
+    def __init__(self, server: ApiServer, resource: Resource, emit: Emit) -> None:
+        self._server = server
+        self._resource = resource
+        self._emit = emit
+        self._version = ""
+        self._streams_lists = True
+        self._stopped = threading.Event()
+        self._answer: Answer | None = None
+        self._wait_s = FIRST_WAIT_S
+        self._trouble = ""
+
+    def stop(self) -> None:
+        """End run(), from any thread."""
+        self._stopped.set()
+        answer = self._answer
+        if answer is not None:
+            answer.close()
+
+    def run(self) -> None:
+        """Work until stopped."""
+        while not self._stopped.is_set():
+            try:
+                self._once()
+            except _ExpiredError:
+                self._version = ""
+            except (ApiError, msgspec.DecodeError) as error:
+                self._failed(error)
+            else:
+                self._went_well()
+
+    def _once(self) -> None:
+        if self._version:
+            self._watch()
+        elif self._streams_lists:
+            self._stream_list()
+        else:
+            self._list_pages()
+
+    def _went_well(self) -> None:
+        self._wait_s = FIRST_WAIT_S
+        if self._trouble:
+            self._trouble = ""
+            self._emit(Trouble(self._resource.kind, ""))
+
+    def _failed(self, error: Exception) -> None:
+        if isinstance(error, ApiError) and error.status == 410:
+            self._version = ""
+            return
+        if self._stopped.is_set():
+            return
+        if str(error) != self._trouble:
+            self._trouble = str(error)
+            where = f"{self._server.address}{self._resource.path}"
+            self._emit(Trouble(self._resource.kind, f"{where}: {error}"))
+        jitter = random.uniform(0.5, 1.5)  # noqa: S311 - spreads load, keeps no secret
+        self._stopped.wait(self._wait_s * jitter)
+        self._wait_s = min(self._wait_s * 2, MAX_WAIT_S)
+
+    # --------------------------------------------------------------------- beginnings
+
+    def _stream_list(self) -> None:
+        """The initial events and then the watch, in one stream."""
+        query = self._watch_query()
+        query |= {"sendInitialEvents": "true", "resourceVersionMatch": "NotOlderThan"}
+        try:
+            self._consume(query, _Initial())
+        except ApiError as error:
+            if error.status not in _CANNOT_STREAM:
+                raise
+            self._streams_lists = False  # an older server, or an older etcd behind it: it lists
+
+    def _list_pages(self) -> None:
+        found = _Initial()
+        token = ""
+        while True:
+            query = {"limit": str(PAGE)} | ({"continue": token} if token else {})
+            page = msgspec.json.decode(self._get(query).body(), type=_Page)
+            for raw in page.items or ():
+                self._add(found, raw)
+            token = page.metadata.continue_
+            if not token:
+                break
+        self._emit(Listed(self._resource.kind, found.objects, found.unusable))
+        self._version = page.metadata.resource_version
+
+    # ------------------------------------------------------------------------ watching
+
+    def _watch(self) -> None:
+        self._consume(self._watch_query() | {"resourceVersion": self._version}, None)
+
+    def _watch_query(self) -> dict[str, str]:
+        seconds = round(WATCH_S * random.uniform(1, 1.5))  # noqa: S311 - spreads load
+        return {"watch": "1", "allowWatchBookmarks": "true", "timeoutSeconds": str(seconds)}
+
+    def _consume(self, query: dict[str, str], initial: _Initial | None) -> None:
+        """Take a stream's events in until it ends; `initial` collects a new beginning."""
+        for line in self._lines(query):
+            event = msgspec.json.decode(line, type=_Envelope)
+            stamp = msgspec.json.decode(event.object, type=_Stamp)
+            if event.type == "ERROR":
+                if stamp.code == 410:
+                    raise _ExpiredError
+                raise ApiError(stamp.code, stamp.message)
+            if initial is not None:
+                initial = self._take_initial(event, stamp, initial)
+            elif event.type != "BOOKMARK":
+                self._tell(event, stamp)
+            if initial is None:
+                self._version = stamp.metadata.resource_version
+
+    def _take_initial(self, event: _Envelope, stamp: _Stamp, initial: _Initial) -> _Initial | None:
+        """One event of a new beginning; None when that was its end."""
+        if event.type == "BOOKMARK":
+            if (stamp.metadata.annotations or {}).get(_INITIAL_EVENTS_END) != "true":
+                return initial
+            self._emit(Listed(self._resource.kind, initial.objects, initial.unusable))
+            self._went_well()
+            return None
+        self._add(initial, event.object)
+        return initial
+
+    def _tell(self, event: _Envelope, stamp: _Stamp) -> None:
+        kind, name = self._resource.kind, self._name(stamp)
+        if event.type == "DELETED":
+            self._emit(Event(kind, name, None))
+            return
+        try:
+            self._emit(Event(kind, name, self._decode(event.object)))
+        except ObjectError as error:
+            self._emit(Event(kind, name, None, error))
+
+    def _add(self, found: _Initial, raw: msgspec.Raw) -> None:
+        name = self._name(msgspec.json.decode(raw, type=_Stamp))
+        try:
+            found.objects[name] = self._decode(raw)
+        except ObjectError as error:
+            found.unusable[name] = error
+
+    def _decode(self, raw: msgspec.Raw) -> KubernetesObject:
+        return decode_json(raw, self._resource.kind, self._server.address)
+
+    def _name(self, stamp: _Stamp) -> ObjectName:
+        return ObjectName(stamp.metadata.namespace, stamp.metadata.name)
+
+    # ------------------------------------------------------------------------ requests
+
+    def _get(self, query: dict[str, str]) -> Answer:
+        if self._resource.label_selector:
+            query = query | {"labelSelector": self._resource.label_selector}
+        return self._server.get(self._resource.path, query)
+
+    def _lines(self, query: dict[str, str]) -> Iterator[bytes]:
+        answer = self._answer = self._get(query)
+        try:
+            for line in answer.lines():
+                if self._stopped.is_set():
+                    return
+                if line:
+                    yield line
+        finally:
+            self._answer = None
+            answer.release()
