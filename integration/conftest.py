@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 
 import pytest
 import scratch
 from scratch import Netns
 
+from podwire_lab.machine import requirements
+
 
 @pytest.fixture(scope="session", autouse=True)
 def swept() -> Iterator[None]:
     """Nothing of this session stays, whatever became of its tests."""
-    if os.geteuid() != 0:
-        pytest.exit("integration tests need root: they make network namespaces", returncode=1)
+    try:
+        requirements.check()
+    except requirements.Unmet as error:
+        pytest.exit(f"integration tests cannot run here: {error}", returncode=1)
     yield
     scratch.sweep()
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import ssl
 import subprocess
@@ -34,7 +35,10 @@ def programs() -> Path:
     default = Path.home() / ".cache/podwire/kubernetes" / f"v{version.group(1)}"
     folder = Path(os.environ.get("KUBERNETES_BIN", default))
     if not (folder / "kube-apiserver").exists():
-        pytest.skip("there is no kube-apiserver: `make kubernetes` builds one where Go is")
+        lack = f"there is no kube-apiserver in {folder}: `make kubernetes` builds one where Go is"
+        if os.environ.get("CI") and shutil.which("go"):
+            pytest.fail(lack)  # there it could have been built, so a skip would rot
+        pytest.skip(lack)
     return folder
 
 

@@ -26,9 +26,9 @@ class Unmet(Exception):  # noqa: N818 - a state of the machine
 def check() -> None:
     """Try everything that a lab needs, in a namespace that is gone afterwards. Raises Unmet."""
     if not sys.platform.startswith("linux"):
-        raise Unmet("a lab needs Linux: run it in a virtual machine (vagrant/ has one)")
+        raise Unmet("podwire needs Linux: run it in a virtual machine")
     if os.geteuid() != 0:
-        raise Unmet("a lab makes network namespaces: run it as root (sudo)")
+        raise Unmet("podwire makes network namespaces: run it as root (sudo)")
     for tool, package in _TOOLS.items():
         if shutil.which(tool) is None:
             raise Unmet(f"{tool} is not installed: install the package {package}")
