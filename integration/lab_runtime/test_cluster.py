@@ -149,7 +149,7 @@ def test_up_as_an_ordinary_user_is_one_sentence_and_makes_nothing(
     os.waitpid(child, 0)
     os.close(write_end)
     with os.fdopen(read_end) as told:
-        assert told.read() == "Unmet: a lab makes network namespaces: run it as root (sudo)"
+        assert told.read() == "Unmet: podwire makes network namespaces: run it as root (sudo)"
     assert gone(lab.name)
 
 
