@@ -51,22 +51,22 @@ demo: setup ## a cluster with a shop in it: Services, policies, one packet's jou
 
 .PHONY: test
 test: setup ## all tests: pure ones, then the real kernel in namespaces of its own
-	@$(BIN)/pytest tests integration
+	@$(BIN)/python -m pytest tests integration
 
 .PHONY: unit
 unit: setup ## the pure tests: no root needed, seconds
-	@$(BIN)/pytest tests
+	@$(BIN)/python -m pytest tests
 
 .PHONY: integration
 integration: setup ## the tests that need the kernel
-	@$(BIN)/pytest integration
+	@$(BIN)/python -m pytest integration
 
 .PHONY: check
 check: setup ## format, lint, types, layers: what a commit must pass
-	@$(BIN)/ruff format --check
-	@$(BIN)/ruff check
-	@$(BIN)/mypy
-	@$(BIN)/pytest -q tests/test_layers.py
+	@$(BIN)/python -m ruff format --check
+	@$(BIN)/python -m ruff check
+	@$(BIN)/python -m mypy
+	@$(BIN)/python -m pytest -q tests/test_layers.py
 
 KUBERNETES := 1.36.3
 KUBERNETES_BIN ?= $(CACHE)/kubernetes/v$(KUBERNETES)
