@@ -226,6 +226,47 @@ def test_a_route_that_cannot_be_is_named_and_the_rest_goes_on(site: Site) -> Non
     assert "fd00:10:244:2::/64" in site.netns.run("ip", "-6", "route")
 
 
+def test_a_route_of_someone_else_is_never_replaced(site: Site) -> None:
+    site.netns.run("ip", "route", "add", "10.244.2.0/24", "via", "192.168.77.9")
+    site.put(OTHER)
+    status = site.start()
+    assert any("someone else has a route there" in problem for problem in status["problems"])
+    assert "10.244.2.0/24 via 192.168.77.9" in site.netns.run("ip", "route")
+    site.path(OTHER).unlink()
+    until("its node is gone", lambda: site.status()["routes"] == 0)
+    assert "10.244.2.0/24 via 192.168.77.9" in site.netns.run("ip", "route")
+    site.put(OTHER)
+    site.netns.run("ip", "route", "del", "10.244.2.0/24")
+    until("ours takes its place", lambda: "via 192.168.77.2" in site.netns.run("ip", "route"))
+
+
+def test_one_bad_route_delays_no_repair_of_a_good_one(site: Site) -> None:
+    far = msgspec.to_builtins(OTHER)
+    far["metadata"]["name"] = "far"
+    far["spec"]["podCIDRs"] = ["10.244.3.0/24"]
+    far["status"]["addresses"][0]["address"] = "172.16.0.1"
+    site.put(OTHER, msgspec.convert(far, Node))
+    site.start()
+    for _ in range(3):
+        site.netns.run("ip", "route", "del", "10.244.2.0/24")
+        until("it is back", lambda: "10.244.2.0/24" in site.netns.run("ip", "route"), seconds=1)
+
+
+def test_a_status_that_cannot_be_written_ends_nothing(site: Site) -> None:
+    folder = site.status_file.parent / "gone"
+    folder.mkdir()
+    site.status_file = folder / "status.json"
+    site.start()
+    before = site.in_force()
+    site.status_file.unlink()
+    folder.rmdir()
+    site.netns.run("nft", "flush", "ruleset")
+    until("the rules are back", lambda: site.in_force() == before)
+    assert site.agent is not None
+    assert site.agent.poll() is None
+    assert "going on without" in site.log()
+
+
 def test_hostile_files_change_nothing_that_is_in_force(site: Site) -> None:
     site.start()
     before = site.in_force()

@@ -59,6 +59,7 @@ class Agent:
         self._feed_backoff = Backoff()
         self._feed_problem = ""
         self._written: Status | None = None
+        self._status_lost = False
         self._programmers = self._make_programmers(nft)
         routing = Routing()
         self._stack.callback(routing.close)
@@ -165,9 +166,19 @@ class Agent:
             self._ready_seconds = seconds_since_start()
             log.info("ready after %.2f s, %.1f MB resident", self._ready_seconds, resident_mb())
         status = self._status()
-        if self._status_file and status != self._written:
-            write_status(self._status_file, status)
-        self._written = status
+        if self._status_file is not None and status != self._written:
+            self._write(self._status_file, status)
+
+    def _write(self, path: Path, status: Status) -> None:
+        """A status that cannot be written must not end the one who repairs the rules."""
+        try:
+            write_status(path, status)
+        except OSError as error:
+            if not self._status_lost:
+                log.error("%s: %s; going on without", path, error.strerror)  # noqa: TRY400 - a sentence
+            self._status_lost = True
+            return
+        self._written, self._status_lost = status, False
 
     def _status(self) -> Status:
         problems = [str(error) for each in self._programmers for error in each.desired.problems]

@@ -7,18 +7,21 @@ so they are known again after a restart and no one else's is ever touched.
 from __future__ import annotations
 
 import contextlib
+import errno
 import socket
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
-from podwire_core.family import FAMILIES, Family, family_of
+from podwire_core.family import FAMILIES, Family, canonical_address, family_of
 from podwire_node.routes import Route
 
 #: Free in /etc/iproute2/rt_protos; "p" in ASCII.
 PROTOCOL = 112
+_MAIN = 254  # RT_TABLE_MAIN
 
 # linux/rtnetlink.h: RTMGRP_LINK, RTMGRP_IPV4_ROUTE and RTMGRP_IPV6_ROUTE
 _GROUPS = 0x1 | 0x40 | 0x400
@@ -45,22 +48,22 @@ class Routing:
         self._ipr.close()
 
     def read(self) -> dict[str, Route]:
-        """Our routes that are in force, by destination."""
+        """Our routes that are in force in the main table, by destination."""
         found: dict[str, Route] = {}
         for family in FAMILIES:
-            for message in self._ipr.get_routes(family=_AF[family]):
-                gateway, length = message.get("gateway"), message["dst_len"]
-                if message["proto"] == PROTOCOL and gateway and message.get("dst"):
-                    route = Route(f"{message.get('dst')}/{length}", gateway)
+            for message in self._ipr.get_routes(family=_AF[family], table=_MAIN):
+                gateway = message.get("gateway")
+                if message["proto"] == PROTOCOL and gateway:
+                    route = Route(_destination(message, family), canonical_address(gateway))
                     found[route.destination] = route
         return found
 
-    def put(self, route: Route) -> None:
-        """Add the route, or change it where it leads elsewhere. Raises RouteError."""
-        self._call("replace", route)
+    def add(self, route: Route) -> None:
+        """Add the route. Raises RouteError, also where someone else has one there already."""
+        self._call("add", route)
 
     def remove(self, route: Route) -> None:
-        """Delete the route; one that is gone already is no error. Raises RouteError."""
+        """Delete the route if it is ours; one that is gone already is no error."""
         with contextlib.suppress(_AbsentError):
             self._call("del", route)
 
@@ -72,12 +75,25 @@ class Routing:
                 dst=route.destination,
                 gateway=route.gateway,
                 proto=PROTOCOL,
+                table=_MAIN,
             )
         except NetlinkError as error:
-            if error.code == 3:  # ESRCH
+            if error.code == errno.ESRCH:
                 raise _AbsentError from error
-            reason = error.args[1] if len(error.args) > 1 else error
+            reason = error.args[1] if len(error.args) > 1 else str(error)
+            if error.code == errno.EEXIST:
+                reason = "someone else has a route there, which stays"
             raise RouteError(f"route {route}: {reason}") from error
+
+
+def _destination(message: Any, family: Family) -> str:
+    """The kernel leaves the destination out when it is everything."""
+    destination = message.get("dst")
+    return (
+        f"{canonical_address(destination)}/{message['dst_len']}"
+        if destination
+        else family.everything
+    )
 
 
 class _AbsentError(RouteError):
