@@ -84,6 +84,11 @@ def test_an_adopted_table_that_is_right_gets_no_transaction(owner: Owner) -> Non
         "add set ip podwire-test extra { type ipv4_addr; }",
         "delete table ip podwire-test",
         "add element ip podwire-test cidrs { 192.168.0.0-192.168.0.9 }",
+        "add set ip podwire-test extra { typeof ct status ; elements = { snat | dnat } ; }",
+        "add set ip podwire-test extra { type ifname ; flags interval ; elements = { eth* } ; }",
+        "add map ip podwire-test extra { type mark : verdict ; elements = { 7 : goto pick } ; }",
+        "add table ip podwire-test { flags dormant ; }",
+        "rename chain ip podwire-test pick stolen",
     ],
 )
 def test_whatever_others_do_is_noticed_and_undone(

@@ -182,6 +182,7 @@ class Agent:
 
     def _status(self) -> Status:
         problems = [str(error) for each in self._programmers for error in each.desired.problems]
+        problems += [each.problem for each in self._programmers if each.problem]
         problems += self._routes.problems
         if self._feed_problem:
             problems.append(self._feed_problem)

@@ -4,6 +4,7 @@ Commands of other packages join it through the entry point group `podwire.comman
 that node/ imports none of them.
 """
 
+# ruff: noqa: D301 - click wants a real backspace before lines that it shall not wrap
 from __future__ import annotations
 
 import logging
@@ -41,7 +42,7 @@ class _Commands(click.Group):
 @click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="podwire")
 def main() -> None:
-    r"""podwire: a Kubernetes networking dataplane small enough to read in an evening.
+    """podwire: a Kubernetes networking dataplane small enough to read in an evening.
 
     \b
     Examples:
@@ -105,7 +106,7 @@ def agent(
     *,
     verbose: bool,
 ) -> None:
-    r"""Run the node's agent: routes to other nodes, Services, NetworkPolicies.
+    """Run the node's agent: routes to other nodes, Services, NetworkPolicies.
 
     It needs root (CAP_NET_ADMIN) and works in the network namespace it is started in.
     SIGTERM ends it and leaves every rule and route in force; a restart takes over without

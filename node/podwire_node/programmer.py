@@ -21,6 +21,9 @@ from podwire_node.backoff import Backoff
 
 log = logging.getLogger(__name__)
 
+#: Refusals in a row after which the tables are deleted and made anew, in one transaction.
+REBUILD_AFTER = 3
+
 
 class Programmer:
     """One Desired, its tables in the kernel, and the watch over them."""
@@ -30,11 +33,13 @@ class Programmer:
         self.desired = desired
         self.repairs = 0
         self.failures = 0
+        self.problem = ""
         self._owner = owner
         self._monitor = monitor
         self._pending: dict[Key, Object | None] = {}
         self._everything = True
         self._drifted = False
+        self._in_a_row = 0
         self._seen_commits = 0
         self._backoff = Backoff()
 
@@ -65,7 +70,10 @@ class Programmer:
         own = self._owner.commits - self._seen_commits
         self._seen_commits = self._owner.commits
         if self._monitor.foreign(own):
-            log.warning("%s: our tables were changed by someone else", self.name)
+            log.warning(
+                "%s: someone else changed our tables, or announcements were lost: comparing",
+                self.name,
+            )
             self._everything = self._drifted = True
 
     def sync(self, now: float) -> float | None:
@@ -78,19 +86,23 @@ class Programmer:
             self._send()
         except NftError as error:
             self.failures += 1
+            self.problem = f"{self.name}: the kernel refuses our rules: {error}"
             self._everything = True
+            self._in_a_row += 1
             until = self._backoff.failed(now)
             log.error(  # noqa: TRY400 - a sentence, not a stack
                 "%s: %s; trying again in %.1f s", self.name, error, until - now
             )
             return until
         self._backoff.succeeded()
+        self.problem, self._in_a_row = "", 0
         return None
 
     def _send(self) -> None:
         if self._everything:
             self._owner.adopt()
-            sent = self._owner.sync(self.desired.wanted)
+            make = self._owner.sync if self._in_a_row < REBUILD_AFTER else self._owner.rebuild
+            sent = make(self.desired.wanted)
             self.repairs += self._drifted and bool(sent)
             self._drifted = False
         else:

@@ -10,7 +10,7 @@ from podwire_core.nft.owner import Owner
 from podwire_core.nft.transaction import Transaction
 from podwire_core.snapshot import Change, Snapshot
 from podwire_node.backoff import FIRST_S, MAX_S, Backoff
-from podwire_node.programmer import Programmer
+from podwire_node.programmer import REBUILD_AFTER, Programmer
 from podwire_proxy.services import TABLES, Services
 
 
@@ -76,6 +76,35 @@ def test_a_refusal_is_tried_again_with_everything() -> None:
     assert proxy.sync(second) is None
     assert proxy.in_sync
     assert proxy.failures == 2
+
+
+class Stubborn(Fake):
+    """A kernel in which something of ours is wedged: only a new beginning is taken."""
+
+    def commit(self, transaction: Transaction) -> None:
+        if self.log and not any(
+            str(c.text).startswith("delete table") for c in transaction.commands
+        ):
+            raise NftError("Could not process rule: Device or resource busy")
+        super().commit(transaction)
+
+
+def test_tables_that_are_wedged_are_made_anew() -> None:
+    nft, whistle = Stubborn(), Whistle()
+    proxy = programmer(nft, whistle)
+    proxy.sync(0)
+    before = nft.read(TABLES)
+    nft.flush_ruleset()
+    whistle.blown = True
+    proxy.notice_drift()
+    now: float | None = 1.0
+    tries = 0
+    while now is not None and tries < 10:
+        tries += 1
+        now = proxy.sync(now)
+        assert (now is None) == (proxy.problem == "")
+    assert nft.read(TABLES) == before
+    assert tries == REBUILD_AFTER + 1
 
 
 def test_drift_is_repaired_and_counted() -> None:

@@ -23,7 +23,7 @@ def state_of(listing: Iterable[dict[str, Any]]) -> State:
     for row in listing:
         noun, body = next(iter(row.items()))
         if noun == "table":
-            state[body["family"], body["name"]] = ""
+            state[body["family"], body["name"]] = " ".join(body.get("flags", ()))
         elif noun == "chain":
             state[_key(body, "chain", body["name"])] = _hook(body)
         elif noun == "rule":

@@ -57,7 +57,7 @@ class Table:
 
     @property
     def fingerprint(self) -> str:
-        """A table has nothing but its name."""
+        """Its flags, of which ours have none (`dormant` would switch all of it off)."""
         return ""
 
     @property

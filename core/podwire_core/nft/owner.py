@@ -10,6 +10,7 @@ more. When nothing differs, nothing is sent: a restarted agent disturbs no packe
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
 from podwire_core.delta import Delta
@@ -17,6 +18,8 @@ from podwire_core.errors import NftError
 from podwire_core.nft.kernel import Nft
 from podwire_core.nft.objects import Chain, Key, Object, Set, State, Table
 from podwire_core.nft.transaction import Command, Gone, Transaction, Verb, sweep, transaction
+
+_DIGEST = re.compile(r"#[0-9a-f]{8}$")
 
 
 class Owner:
@@ -67,7 +70,9 @@ class Owner:
         gone = self.in_force.keys() - want.keys()
         if self._needs_rebuild(self._difference({**want, **dict.fromkeys(gone)})):
             return self.rebuild(want)
-        return self.replace(want)
+        sent = self.replace(want)
+        # Someone's rule may hold on to what we want gone, or ours to what someone renamed.
+        return self.rebuild(want) if self._leftovers else sent
 
     def _difference(self, some: Mapping[Key, Object | None]) -> Delta[Key, Object]:
         added: dict[Key, Object] = {}
@@ -76,7 +81,7 @@ class Owner:
         for key, want in some.items():
             have = self.in_force.get(key)
             if want is None:
-                if have is not None:
+                if have is not None and not self._goes_with_its_set(key):
                     removed.add(key)
             elif have is None:
                 added[key] = want
@@ -86,10 +91,20 @@ class Owner:
                 self._leftovers.discard(key)
         return Delta(added, changed, frozenset(removed))
 
+    def _goes_with_its_set(self, key: Key) -> bool:
+        """Whether a key is an element of a set that is not ours: it may be of any type.
+
+        Sets of ours are known by the digest at the end of their comment.
+        """
+        if len(key) != 5:
+            return False
+        comment = self.in_force.get((*key[:2], "set", key[3]), "")
+        return _DIGEST.search(comment) is None
+
     def _needs_rebuild(self, difference: Delta[Key, Object]) -> bool:
-        """nft can replace neither a set's definition nor a base chain's hook."""
+        """nft can replace neither a set's definition, a base chain's hook nor a table's flags."""
         return any(
-            isinstance(each, Set)
+            isinstance(each, Set | Table)
             or (isinstance(each, Chain) and _hook(self.in_force[key]) != _hook(each.fingerprint))
             for key, each in difference.changed.items()
         )
@@ -115,10 +130,19 @@ class Owner:
             self._commit(swept)
         except NftError:
             return Transaction()  # it costs memory, it decides nothing: the next change tries again
-        for key in self._leftovers:
-            self.in_force.pop(key, None)
+        self._forget(self._leftovers)
         self._leftovers.clear()
         return swept
+
+    def _forget(self, keys: set[Key]) -> None:
+        """Chains and sets that are gone; what a foreign set held went with it."""
+        for key in keys:
+            self.in_force.pop(key, None)
+        sets = {(*key[:2], key[3]) for key in keys if key[2:3] == ("set",)}
+        inside = [key for key in self.in_force if sets and len(key) == 5]
+        for key in inside:
+            if (*key[:2], key[3]) in sets:
+                del self.in_force[key]
 
 
 def _hook(fingerprint: str) -> str:
