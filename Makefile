@@ -25,19 +25,22 @@ help: ## this list
 	@echo "podwire: make TARGET"
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 16
 
-.PHONY: preflight
-preflight:
+.PHONY: linux root
+linux:
 	@[ "$$(uname -s)" = Linux ] || { echo "podwire: needs Linux, this is $$(uname -s): use a virtual machine" >&2; exit 1; }
+root: linux
 	@[ "$$(id -u)" = 0 ] || { echo "podwire: needs root, for network namespaces and nftables: run it with sudo" >&2; exit 1; }
-	@command -v apt-get >/dev/null || { echo "podwire: installs its packages with apt-get: use Debian 12 or newer" >&2; exit 1; }
 
 .PHONY: setup
-setup: preflight $(READY) ## install what is missing: Debian packages, a virtual environment
+setup: linux $(READY) ## install what is missing: Debian packages (as root), a virtual environment
 
 $(READY): pyproject.toml Makefile
 	@set -e; missing=$$(for package in $(PACKAGES); do \
 		dpkg-query -W -f '$${Status}\n' $$package 2>/dev/null | grep -q 'ok installed' || echo $$package; done); \
-	if [ -n "$$missing" ]; then echo "installing" $$missing; \
+	if [ -n "$$missing" ]; then \
+		command -v apt-get >/dev/null || { echo "podwire: needs the Debian packages" $$missing": use Debian 12 or newer" >&2; exit 1; }; \
+		[ "$$(id -u)" = 0 ] || { echo "podwire: needs root to install" $$missing": run it with sudo" >&2; exit 1; }; \
+		echo "installing" $$missing; \
 		{ apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing; } >/dev/null; fi
 	@echo "making $(VENV)"
 	@rm -rf $(VENV)
@@ -46,11 +49,11 @@ $(READY): pyproject.toml Makefile
 	@touch $@
 
 .PHONY: demo
-demo: setup ## a cluster with a shop in it: Services, policies, one packet's journey (under a minute)
+demo: root setup ## a cluster with a shop in it: Services, policies, one packet's journey (under a minute)
 	@$(BIN)/podwire lab demo examples/shop
 
 .PHONY: test
-test: setup ## all tests: pure ones, then the real kernel in namespaces of its own
+test: root setup ## all tests: pure ones, then the real kernel in namespaces of its own
 	@$(BIN)/python -m pytest tests integration
 
 .PHONY: unit
@@ -58,7 +61,7 @@ unit: setup ## the pure tests: no root needed, seconds
 	@$(BIN)/python -m pytest tests
 
 .PHONY: integration
-integration: setup ## the tests that need the kernel
+integration: root setup ## the tests that need the kernel
 	@$(BIN)/python -m pytest integration
 
 .PHONY: check
