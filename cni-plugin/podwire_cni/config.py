@@ -25,6 +25,18 @@ DEFAULT_COOLDOWN = 30
 # What the specification infers when cniVersion is absent; unsupported here.
 INFERRED_VERSION = "0.1.0"
 
+# Networks that no pod can live in: a range must not touch them.
+_FORBIDDEN = {
+    ipaddress.ip_network("0.0.0.0/8"): "unspecified",  # RFC 1122 3.2.1.3
+    ipaddress.ip_network("127.0.0.0/8"): "loopback",
+    ipaddress.ip_network("169.254.0.0/16"): "link-local",  # where the pods' gateway is
+    ipaddress.ip_network("224.0.0.0/4"): "multicast",
+    ipaddress.ip_network("::/128"): "unspecified",
+    ipaddress.ip_network("::1/128"): "loopback",
+    ipaddress.ip_network("fe80::/10"): "link-local",
+    ipaddress.ip_network("ff00::/8"): "multicast",
+}
+
 JsonObject: TypeAlias = Mapping[str, object]
 _T = TypeVar("_T")
 
@@ -138,6 +150,9 @@ def _range(item: object) -> AddressRange:
         raise BadConfig(f"ranges: {error}") from None
     if range_.capacity < 1:
         raise BadConfig(f"ranges: {item} is too small to hold a pod")
+    for network, what in _FORBIDDEN.items():
+        if range_.network.overlaps(network):
+            raise BadConfig(f"ranges: {item} holds {what} addresses, which no pod can have")
     return range_
 
 

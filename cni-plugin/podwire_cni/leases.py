@@ -144,7 +144,7 @@ class Leases:
             ).fetchall()
         if not rows:
             return None
-        held = [ipaddress.ip_address(address) for address, _ in rows]
+        held = [self._address(address) for address, _ in rows]
         return Lease(attachment, rows[0][1], _ordered(held, ranges))
 
     def attachments(self, network: str) -> list[Attachment]:
@@ -184,11 +184,29 @@ class Leases:
         rows = self._database.execute(
             "SELECT address, released FROM leases WHERE boot = ?", (self._boot,)
         )
-        known = {ipaddress.ip_address(address): released for address, released in rows}
+        known = {self._address(address): self._time(released) for address, released in rows}
         inside = {address: at for address, at in known.items() if range_.offers(address)}
         return Use(
             leased=frozenset(address for address, at in inside.items() if at is None),
             released={address: at for address, at in inside.items() if at is not None},
+        )
+
+    def _address(self, value: object) -> IPAddress:
+        """A row's address. SQLite keeps whatever it is given: a hand in the file, a bad disk."""
+        try:
+            # ip_address() would also take four bytes.
+            return ipaddress.ip_address(value if isinstance(value, str) else "")
+        except ValueError:
+            raise self._corrupt("address", value) from None
+
+    def _time(self, value: object) -> float | None:
+        if value is None or isinstance(value, float):
+            return value
+        raise self._corrupt("released", value)
+
+    def _corrupt(self, column: str, value: object) -> InputOutputFailed:
+        return InputOutputFailed(
+            f"lease database {self._path} holds a corrupt row", f"{column} is {value!r}"
         )
 
     def _addresses(self, attachment: Attachment) -> list[IPAddress]:
@@ -229,7 +247,9 @@ class Leases:
             yield
         except sqlite3.Error as error:
             # The low byte is the primary code; the others tell the occasion.
-            if error.sqlite_errorcode & 0xFF in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
+            # Python's own errors (text that is not UTF-8) have none.
+            code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+            if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
                 raise TryAgain(f"lease database {self._path} is locked", str(error)) from error
             raise InputOutputFailed(
                 f"cannot use lease database {self._path}", str(error)

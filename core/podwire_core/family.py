@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import ipaddress
+import socket
 from enum import StrEnum
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class Family(StrEnum):
@@ -40,6 +44,18 @@ def _without_leading_zeros(text: str) -> str:
     return f"{address}{slash}{int(length) if length.isascii() and length.isdigit() else length}"
 
 
+def spelled(value: Address | Network) -> str:
+    """An address, or a network with its prefix length, as nft and iproute2 list it.
+
+    Both print with inet_ntop(3), whose IPv6 spelling is ipaddress' but for the addresses that
+    embed an IPv4 one: ::102:304 is ::1.2.3.4 to them, and ::ffff:102:304 is ::ffff:1.2.3.4.
+    """
+    if isinstance(value, Network):
+        return f"{spelled(value.network_address)}/{value.prefixlen}"
+    version = socket.AF_INET if value.version == 4 else socket.AF_INET6
+    return socket.inet_ntop(version, value.packed)
+
+
 def canonical_address(text: str) -> str:
     """An address in its canonical spelling: "FD00::0:1" becomes "fd00::1".
 
@@ -50,7 +66,7 @@ def canonical_address(text: str) -> str:
     if getattr(address, "scope_id", None):
         message = f"{text!r} carries a zone"
         raise ValueError(message)
-    return str(address)
+    return spelled(address)
 
 
 def canonical_network(text: str) -> str:
@@ -61,7 +77,7 @@ def canonical_network(text: str) -> str:
     if "/" not in text:
         message = f"{text!r} has no prefix length"
         raise ValueError(message)
-    return str(ipaddress.ip_network(_without_leading_zeros(text), strict=False))
+    return spelled(ipaddress.ip_network(_without_leading_zeros(text), strict=False))
 
 
 def family_of(address: str) -> Family:

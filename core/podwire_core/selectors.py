@@ -12,6 +12,7 @@ objects that hold one, and what it means is their affair.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from enum import StrEnum
 
@@ -71,12 +72,26 @@ class LabelSelector(msgspec.Struct, frozen=True, rename="camel"):
 
     @property
     def text(self) -> str:
-        """One spelling per meaning, whatever the order it was written in: the interning key."""
+        """For people, whatever the order it was written in. Two selectors may read alike."""
         rows = [f"{key}={value}" for key, value in (self.match_labels or {}).items()]
         for requirement in self.match_expressions or ():
             values = ",".join(sorted(set(requirement.values or ())))
             rows.append(f"{requirement.key} {requirement.operator} ({values})")
         return " & ".join(sorted(set(rows))) or "everything"
+
+    @property
+    def identity(self) -> str:
+        """For names: one spelling per selector, whatever the order it was written in.
+
+        JSON, because label values come with any characters: joined with plain separators, two
+        selectors could be spelled alike.
+        """
+        labels = sorted((self.match_labels or {}).items())
+        rows = {
+            (row.key, row.operator.value, tuple(sorted(set(row.values or ()))))
+            for row in self.match_expressions or ()
+        }
+        return json.dumps([labels, sorted(rows)], separators=(",", ":"))
 
 
 EVERYTHING = LabelSelector()

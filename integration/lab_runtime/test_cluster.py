@@ -178,3 +178,66 @@ def test_a_path_that_is_not_there_stops_up_before_anything_is_made(
     done = run(lab, "up", "nowhere.yaml")
     assert (done.returncode, done.stderr) == (1, "Error: nowhere.yaml: No such file or directory\n")
     assert gone(lab.name)
+
+
+def test_of_two_ups_at_once_one_makes_the_lab_and_the_other_leaves_it_alone(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Folders.of(lab.name).create(lab)  # the winner has its folder, and no namespace yet
+    monkeypatch.setattr(cluster, "down", lambda *_: pytest.fail("took the winner's lab down"))
+    with pytest.raises(cluster.NotUp, match="is there already"):
+        cluster.up(lab)
+    monkeypatch.undo()
+    assert Folders.of(lab.name).load() == lab
+
+
+BROKEN = """
+apiVersion: v1
+kind: Service
+metadata: {name: broken}
+spec: {ports: [{port: 99999}]}
+"""
+IGNORED = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: settings}\n"
+
+
+@pytest.mark.parametrize(("text", "code"), [(BROKEN, 1), (IGNORED, 0)], ids=["broken", "ignored"])
+def test_up_with_a_manifest_left_out_shows_the_lab_and_exits_with(
+    text: str, code: int, lab: Lab, tmp_path: Path
+) -> None:
+    file = tmp_path / "some.yaml"
+    file.write_text(text)
+    done = run(lab, "up", "--nodes", "1", "--json", str(file))
+    assert done.returncode == code, done.stderr
+    assert json.loads(done.stdout)["nodes"][0]["agent"]["ready"]
+
+
+def test_apply_of_nothing_is_one_sentence(wired: Lab, tmp_path: Path) -> None:
+    file = tmp_path / "empty.yaml"
+    file.touch()
+    done = run(wired, "apply", str(file))
+    assert done.returncode == 1
+    assert done.stderr == f"Error: nothing to apply: there are no documents in {file}\n"
+
+
+def test_logs_that_are_followed_end_with_the_lab(lab: Lab, manifests: Path) -> None:
+    assert run(lab, "up", "--nodes", "1", str(manifests)).returncode == 0
+    log = Folders.of(lab.name).pod("default", "stubborn") / "main.log"
+    with subprocess.Popen(
+        podwire(lab, "logs", "-f", "stubborn"), stdout=subprocess.PIPE, text=True
+    ) as follower:
+        assert follower.stdout is not None
+        with log.open("a") as file:
+            file.write("one line\n")
+        assert follower.stdout.readline() == "one line\n"
+        cluster.down(lab.name)
+        assert follower.stdout.read() == ""  # nobody holds the pipe any more, tail neither
+        assert follower.wait(timeout=10) == 0
+
+
+def test_logs_that_are_followed_end_with_their_pod(lab: Lab, manifests: Path) -> None:
+    assert run(lab, "up", "--nodes", "1", str(manifests)).returncode == 0
+    with subprocess.Popen(
+        podwire(lab, "logs", "-f", "stubborn"), stdout=subprocess.DEVNULL
+    ) as follower:
+        assert run(lab, "delete", "pod/stubborn").returncode == 0
+        follower.wait(timeout=20)

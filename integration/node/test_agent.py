@@ -280,6 +280,9 @@ def test_hostile_files_change_nothing_that_is_in_force(site: Site) -> None:
         lambda: all(name in site.log() for name in ("binary", "half", "bad.yaml")),
     )
     assert "Service default/bad: spec.ports[0].port" in site.log()
+    until("the status names them", lambda: len(site.status()["problems"]) == 3)
+    (site.folder / "binary.yaml").unlink()
+    until("what is mended is not named", lambda: len(site.status()["problems"]) == 2)
     assert site.in_force() == before
 
 

@@ -7,12 +7,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+
 from podwire_core.errors import ObjectError, PodwireError
 from podwire_core.feed.directory import SUFFIXES
 from podwire_core.feed.documents import DocumentError, parse_documents
 from podwire_core.objects import ObjectName
 from podwire_lab.control.manifests import Manifest, file_name, read_manifest
 from podwire_lab.folders import Folders, write_json
+from podwire_lab.workloads import LabPod, OwnerReference
 
 #: Kinds as people type them.
 _KINDS = {
@@ -83,22 +86,63 @@ def delete(folders: Folders, manifests: Sequence[Manifest]) -> tuple[str, ...]:
     for manifest in manifests:
         file = folders.manifests / _file(manifest)
         if file.exists():
-            file.unlink(missing_ok=True)
-            gone.append(f"{manifest.kind} {manifest.name}")
+            gone += _take(file)
+        if manifest.kind == "Namespace":
+            gone += _empty(folders, manifest.name.name)
     return tuple(gone)
 
 
-def delete_named(folders: Folders, kind: str, name: ObjectName) -> str:
-    """Take one object out by its name; its name. Raises NotApplied."""
+def delete_named(folders: Folders, kind: str, name: ObjectName) -> tuple[str, ...]:
+    """Take one object out by its name, a namespace with all that was applied in it; their names.
+
+    Raises NotApplied.
+    """
+    inside: list[str] = []
     if kind == "Namespace":
+        inside = _empty(folders, name.name)
         name = ObjectName("", name.name)
     # Only names of files that are there: what a person types never becomes a path.
     there = {file.name: file for file in folders.manifests.glob("*.json")}
     file = there.get(file_name(kind, name))
-    if file is None:
-        raise NotApplied(f"no {kind} {name} was applied here: {_those_there(there, kind)}")
-    file.unlink(missing_ok=True)
-    return f"{kind} {name}"
+    if file is not None:
+        return (*_take(file), *inside)
+    if inside:
+        return tuple(inside)
+    if kind == "Pod" and (owner := _owner(folders, name)):
+        raise NotApplied(
+            f"pod {name} belongs to {owner.kind} {owner.name}, which would make another:"
+            f" `podwire lab delete {_KINDS[owner.kind][-1]}/{owner.name} -n {name.namespace}`"
+            " takes all of its pods away"
+        )
+    raise NotApplied(f"no {kind} {name} was applied here: {_those_there(there, kind)}")
+
+
+def _take(file: Path) -> list[str]:
+    """Take one file away; its object's name, or none when somebody else was first."""
+    kind, namespace, name = file.name.removesuffix(".json").split(".", 2)
+    try:
+        file.unlink()
+    except FileNotFoundError:
+        return []
+    return [f"{kind} {ObjectName(namespace, name)}"]
+
+
+def _empty(folders: Folders, namespace: str) -> list[str]:
+    """Take out everything of a namespace. A namespace's name has no dot (objects.Label)."""
+    if not namespace:  # what lives in none belongs to none
+        return []
+    files = sorted(folders.manifests.glob("[!.]*.json"))
+    return [name for file in files if file.name.split(".")[1] == namespace for name in _take(file)]
+
+
+def _owner(folders: Folders, pod: ObjectName) -> OwnerReference | None:
+    """Who made a pod; None for one that is not there, or that a user wrote."""
+    files = {file.name: file for file in folders.objects.glob("Pod.*.json")}
+    try:
+        raw = files[file_name("Pod", pod)].read_bytes()
+    except (KeyError, OSError):
+        return None
+    return msgspec.json.decode(raw, type=LabPod).owner
 
 
 def _those_there(there: Iterable[str], kind: str) -> str:

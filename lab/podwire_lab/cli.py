@@ -1,18 +1,19 @@
-r"""`podwire lab`: a Kubernetes cluster of network namespaces on this machine.
+"""`podwire lab`: a Kubernetes cluster of network namespaces on this machine.
 
 Every error says in one sentence what to do, and exits with 1; nothing here shows a traceback.
 """
 
+# ruff: noqa: D301 - click wants a real backspace before lines that it shall not wrap
 from __future__ import annotations
 
 import os
 import shutil
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import click
 import msgspec
-from rich.console import Console
 
 from podwire_core.objects import ObjectName
 from podwire_lab import applied
@@ -30,9 +31,11 @@ from podwire_lab.console import (
     show,
     some,
     tell_errors,
+    terminal,
     valid_name,
 )
 from podwire_lab.folders import Folders
+from podwire_lab.follow import follow as follow_log
 from podwire_lab.machine import cluster, daemons
 from podwire_lab.overview import Lookout, look
 from podwire_lab.topology import plan_lab
@@ -41,7 +44,7 @@ from podwire_lab.visit import visit
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 def lab() -> None:
-    r"""A Kubernetes cluster of network namespaces on this machine.
+    """A Kubernetes cluster of network namespaces on this machine.
 
     Nodes and pods are network namespaces; the agents, the CNI plugin and the rules are
     those of a real cluster. Containers run programs of this machine, as root: apply only
@@ -69,9 +72,10 @@ def lab() -> None:
 @json_option
 @paths_argument
 def up(name: str, nodes: int, timeout: float, paths: tuple[Path, ...], *, as_json: bool) -> None:
-    r"""Make a lab, apply manifests, and wait until everything is ready.
+    """Make a lab, apply manifests, and wait until everything is ready.
 
-    Ctrl-C takes it down again. When it does not get ready it is left for inspection.
+    Ctrl-C takes it down again. When it does not get ready it is left for inspection. A
+    manifest that cannot be used is named and left out; the exit code is 1 then.
 
     \b
     Examples:
@@ -84,8 +88,10 @@ def up(name: str, nodes: int, timeout: float, paths: tuple[Path, ...], *, as_jso
             raised = cluster.up(plan_lab(name, nodes), paths, timeout=timeout, say=say)
         except KeyboardInterrupt:
             raise click.ClickException("interrupted: the lab is taken down again") from None
-    tell_errors(raised.errors)
+    mistakes = tell_errors(raised.errors)
     show(raised.overview, as_json=as_json)
+    if mistakes:
+        sys.exit(1)
 
 
 @lab.command()
@@ -93,7 +99,7 @@ def up(name: str, nodes: int, timeout: float, paths: tuple[Path, ...], *, as_jso
 @name_option
 @json_option
 def down(name: str, *, every: bool, as_json: bool) -> None:
-    r"""Take a lab away: processes, namespaces, files. Twice is fine.
+    """Take a lab away: processes, namespaces, files. Twice is fine.
 
     It works whatever state the lab is in, and touches nothing that is not the lab's.
 
@@ -118,7 +124,7 @@ def down(name: str, *, every: bool, as_json: bool) -> None:
 @name_option
 @json_option
 def status(name: str, *, as_json: bool) -> None:
-    r"""Show nodes, pods, Services, and what is wrong.
+    """Show nodes, pods, Services, and what is wrong.
 
     \b
     Examples:
@@ -131,7 +137,7 @@ def status(name: str, *, as_json: bool) -> None:
 @lab.command()
 @name_option
 def draw(name: str) -> None:
-    r"""Draw the lab: nodes, links, pods.
+    """Draw the lab: nodes, links, pods.
 
     \b
     Example:
@@ -141,7 +147,7 @@ def draw(name: str) -> None:
 
     with Lookout(load(name)) as lookout:
         lookout.look()
-        console = Console(emoji=False, highlight=False)
+        console = terminal()
         console.print(draw_topology(lookout.lab, lookout.snapshot, console.width))
 
 
@@ -152,7 +158,7 @@ def draw(name: str) -> None:
 @click.option("--name", default="demo", show_default=True, callback=valid_name, help="Which lab.")
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 def demo(name: str, nodes: int, folder: Path) -> None:
-    r"""Show a cluster from every side: Services, policies, one packet's journey.
+    """Show a cluster from every side: Services, policies, one packet's journey.
 
     FOLDER holds the shop's manifests (examples/shop). Everything is taken down at the end.
     Exits 1 when the kernel and the oracle disagree anywhere.
@@ -163,7 +169,7 @@ def demo(name: str, nodes: int, folder: Path) -> None:
     """
     from podwire_lab.show import demo as show  # noqa: PLC0415 - needed by this command alone
 
-    if not show.run(name, nodes, folder, Console(emoji=False, highlight=False)):
+    if not show.run(name, nodes, folder, terminal()):
         sys.exit(1)
 
 
@@ -175,7 +181,7 @@ def demo(name: str, nodes: int, folder: Path) -> None:
 @name_option
 @paths_argument
 def apply(name: str, paths: tuple[Path, ...], *, wait: bool) -> None:
-    r"""Put manifests into the lab: files, folders, or - for standard input.
+    """Put manifests into the lab: files, folders, or - for standard input.
 
     A manifest that cannot be used is named with its field; the others go on.
 
@@ -187,6 +193,9 @@ def apply(name: str, paths: tuple[Path, ...], *, wait: bool) -> None:
     """
     running = load(name)
     read = applied.read(some(paths))
+    if not read.manifests and not read.errors:
+        where = ", ".join("standard input" if str(path) == "-" else str(path) for path in paths)
+        raise click.ClickException(f"nothing to apply: there are no documents in {where}")
     for each in applied.apply(Folders.of(name), read.manifests):
         click.echo(f"applied {each}")
     mistakes = tell_errors(read.errors)
@@ -202,7 +211,9 @@ def apply(name: str, paths: tuple[Path, ...], *, wait: bool) -> None:
 @name_option
 @click.argument("what", nargs=-1, required=True, metavar="PATH…|KIND/NAME…")
 def delete(name: str, namespace: str | None, what: tuple[str, ...]) -> None:
-    r"""Take manifests out of the lab, by their files or by KIND/NAME.
+    """Take manifests out of the lab, by their files or by KIND/NAME.
+
+    A namespace takes everything with it that was applied in it.
 
     \b
     Examples:
@@ -216,7 +227,7 @@ def delete(name: str, namespace: str | None, what: tuple[str, ...]) -> None:
         kind = applied.kind_called(word) if slash and not Path(each).exists() else None
         gone: tuple[str, ...]
         if kind is not None:
-            gone = (applied.delete_named(folders, kind, ObjectName(namespace or "default", tail)),)
+            gone = applied.delete_named(folders, kind, ObjectName(namespace or "default", tail))
         else:
             read = applied.read([Path(each)])
             tell_errors(read.errors)
@@ -239,7 +250,7 @@ def delete(name: str, namespace: str | None, what: tuple[str, ...]) -> None:
 def exec_(
     name: str, pod: str, command: tuple[str, ...], namespace: str | None, container: str | None
 ) -> None:
-    r"""Run a command inside a pod; its exit code is passed on.
+    """Run a command inside a pod; its exit code is passed on.
 
     POD is a name, NAMESPACE/NAME, deploy/NAME, or the beginning of a name.
 
@@ -264,14 +275,16 @@ def exec_(
 def logs(
     name: str, pod: str, namespace: str | None, container: str | None, *, follow: bool
 ) -> None:
-    r"""Print what a pod's container wrote.
+    """Print what a pod's container wrote.
+
+    With -f it ends when the pod is gone.
 
     \b
     Examples:
       podwire lab logs deploy/web
       podwire lab logs -f -n kube-system deploy/kube-dns
     """
-    _, found = find(name, pod, namespace)
+    running, found = find(name, pod, namespace)
     names = [each.name for each in found.spec.containers or ()]
     names += [each.name for each in found.spec.init_containers or ()]
     wanted = container or names[0]
@@ -280,7 +293,9 @@ def logs(
         raise click.ClickException(f"pod {found.name} has no container {wanted!r}: it has {known}")
     log = Folders.of(name).pod(*found.name) / f"{wanted}.log"
     if follow:
-        os.execvp("tail", ["tail", "-n", "+1", "-F", str(log)])  # noqa: S606 - a list, no shell
+        with suppress(KeyboardInterrupt):
+            follow_log(running, found, log)
+        return
     if not log.exists():
         raise click.ClickException(f"pod {found.name} has written nothing: it has not started")
     with log.open("rb") as file:
@@ -295,7 +310,7 @@ def logs(
 @name_option
 @click.argument("node")
 def agent(name: str, action: str, node: str) -> None:
-    r"""Restart, stop or start a node's agent; its rules stay in force meanwhile.
+    """Restart, stop or start a node's agent; its rules stay in force meanwhile.
 
     \b
     Examples:

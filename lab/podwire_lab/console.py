@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 import msgspec
@@ -89,12 +90,19 @@ def some(paths: Sequence[Path]) -> Sequence[Path]:
     return paths
 
 
+def terminal(*, stderr: bool = False) -> Console:
+    """Where tables go. NO_COLOR takes away bold and dim as well, which rich would keep."""
+    plain = bool(os.environ.get("NO_COLOR"))
+    system: Literal["auto"] | None = None if plain else "auto"
+    return Console(stderr=stderr, emoji=False, highlight=False, color_system=system)
+
+
 def show(overview: Any, *, as_json: bool) -> None:
     """An overview as tables, or as JSON."""
     if as_json:
         print_json(msgspec.to_builtins(overview))
     else:
-        tables.show(overview, Console(emoji=False, highlight=False))
+        tables.show(overview, terminal())
 
 
 def print_json(value: object) -> None:
@@ -106,13 +114,14 @@ def tell_errors(errors: Sequence[ObjectError]) -> int:
     """Name what cannot be used on standard error; how many of them are mistakes."""
     for error in errors:
         ignored = applied.is_ignored(error)
-        click.secho(str(error), fg="yellow" if ignored else "red", err=True)
+        colour = None if os.environ.get("NO_COLOR") else "yellow" if ignored else "red"
+        click.secho(str(error), fg=colour, err=True, color=None if colour else False)
     return sum(not applied.is_ignored(error) for error in errors)
 
 
 @contextmanager
 def progress() -> Iterator[Callable[[str], None]]:
     """A line that says what is going on, on standard error and only on a terminal."""
-    console = Console(stderr=True)
+    console = terminal(stderr=True)
     with console.status("…") as line:
         yield line.update

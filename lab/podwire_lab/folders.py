@@ -68,8 +68,19 @@ class Folders:
 
     def create(self, lab: Lab) -> None:
         """Make the folders and write the Lab. Raises FileExistsError when the lab is there."""
+        self.claim()
+        self.fill(lab)
+
+    def claim(self) -> None:
+        """Make the root: of several who try at once one succeeds, and the lab is theirs alone.
+
+        Raises FileExistsError for the others.
+        """
         self.root.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.root.mkdir(mode=0o700)
+
+    def fill(self, lab: Lab) -> None:
+        """Write the Lab and make the folders inside the root."""
         write_json(self.lab_file, lab)
         folders = [self.manifests, self.objects, self.root / "pods"]
         folders += [self.node(node.name) for node in lab.nodes]

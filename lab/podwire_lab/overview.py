@@ -118,7 +118,7 @@ class Lookout:
         """How the lab stands now. Raises FeedError when it is gone."""
         for change in self._feed.read().changes:
             self.snapshot.apply(change)
-        endpoints = _ready_endpoints(self.snapshot)
+        endpoints = ready_endpoints(self.snapshot)
         nodes = tuple(_node_row(self.lab, node) for node in self.lab.nodes)
         told = [f"{row.name}: {problem}" for row in nodes for problem in row.agent.problems]
         return Overview(
@@ -195,17 +195,18 @@ def _service_row(service: Service, endpoints: int) -> ServiceRow:
     return ServiceRow(*service.name, service.spec.type, service.cluster_ips or (), ports, endpoints)
 
 
-def _ready_endpoints(snapshot: Snapshot) -> dict[ObjectName, int]:
+def ready_endpoints(snapshot: Snapshot) -> dict[ObjectName, int]:
     """Ready endpoints by Service, in the address family that has most."""
+    services = {each.name: each for each in snapshot.all(LabService)}
     counts: dict[tuple[ObjectName, str], int] = {}
     for each in snapshot.all(LabEndpointSlice):
-        if each.service is not None:
-            ready = sum(endpoint.ready for endpoint in each.endpoints or ())
-            key = (each.service, each.address_type)
-            counts[key] = counts.get(key, 0) + ready
+        service = services.get(each.service) if each.service else None
+        if service is not None:
+            key = (service.name, each.address_type)
+            counts[key] = counts.get(key, 0) + each.ready_for(service)
     most: dict[ObjectName, int] = {}
-    for (service, _), count in counts.items():
-        most[service] = max(count, most.get(service, 0))
+    for (name, _), count in counts.items():
+        most[name] = max(count, most.get(name, 0))
     return most
 
 

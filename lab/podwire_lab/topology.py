@@ -12,7 +12,7 @@ import re
 import msgspec
 
 MAX_NODES = 200
-_NAME = re.compile(r"^[a-z0-9]([-a-z0-9]{0,18}[a-z0-9])?$")
+_NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,18}[a-z0-9])?")
 
 FABRIC_V4 = ipaddress.IPv4Network("192.168.100.0/24")
 FABRIC_V6 = ipaddress.IPv6Network("fd00:192:168:100::/64")
@@ -66,7 +66,7 @@ def plan_lab(name: str, nodes: int) -> Lab:
     Raises ValueError for a name that is no DNS label of at most 20 characters, and for a
     number of nodes outside 1…200 (a node takes one address of the fabric's /24).
     """
-    if not _NAME.match(name):
+    if not _NAME.fullmatch(name):
         raise ValueError(f"lab name {name!r}: use at most 20 of a-z, 0-9 and -")
     if not 1 <= nodes <= MAX_NODES:
         raise ValueError(f"{nodes} nodes: a lab has 1 to {MAX_NODES}")

@@ -20,7 +20,6 @@ import msgspec
 
 from podwire_core.feed.decode import Kinds
 from podwire_core.objects import (
-    ApiName,
     Container,
     Endpoint,
     EndpointSlice,
@@ -37,6 +36,7 @@ from podwire_core.objects import (
     ServiceSpec,
     Struct,
 )
+from podwire_core.objects.base import Label
 from podwire_core.selectors import LabelSelector
 
 HOSTNAME_LABEL = "kubernetes.io/hostname"
@@ -44,6 +44,8 @@ HOSTNAME_LABEL = "kubernetes.io/hostname"
 REVISION = "podwire.lab/revision"
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=10_000)]
+#: A DNS label, which is what Kubernetes asks for: it becomes part of a file's name.
+ContainerName = Annotated[Label, msgspec.Meta(min_length=1)]
 Seconds = Annotated[int, msgspec.Meta(ge=0, le=86_400)]
 
 
@@ -120,7 +122,7 @@ class EnvVar(Struct, frozen=True):
 class LabContainer(Container, frozen=True, kw_only=True):
     """One container. `image` is only shown: a lab runs commands of its host."""
 
-    name: ApiName
+    name: ContainerName
     image: str = ""
     command: tuple[str, ...] | None = None
     args: tuple[str, ...] | None = None
@@ -318,6 +320,12 @@ class LabEndpointSlice(EndpointSlice, frozen=True):
     """A slice as DNS reads it."""
 
     endpoints: tuple[LabEndpoint, ...] | None = None
+
+    def ready_for(self, service: Service) -> int:
+        """How many endpoints it gives a Service; none when no port of the Service leads there."""
+        if service.spec.ports and not self.ports:
+            return 0
+        return sum(endpoint.ready for endpoint in self.endpoints or ())
 
 
 #: For DirectoryFeed(folder, LAB_KINDS): everything a lab reads, by (API group, kind).

@@ -22,7 +22,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType
 
-from podwire_core.errors import FeedError
+from podwire_core.errors import FeedError, ObjectError
 from podwire_core.feed.interface import Feed
 from podwire_core.nft.kernel import Nft
 from podwire_core.nft.monitor import Monitor
@@ -54,6 +54,7 @@ class Agent:
         self._stack = ExitStack()
         self._selector = self._stack.enter_context(selectors.DefaultSelector())
         self._leaving = False
+        self._unusable: Sequence[ObjectError] = ()
         self._synced = False  # nothing is sent before everything was read once
         self._ready_seconds: float | None = None
         self._feed_backoff = Backoff()
@@ -135,6 +136,7 @@ class Agent:
         self._feed_problem = ""
         self._feed_backoff.succeeded()
         self._synced = self._synced or batch.synced
+        self._unusable = batch.standing
         for problem in batch.errors:
             log.warning("%s", problem)
         self._take([change for change in batch.changes if self._snapshot.apply(change)])
@@ -181,7 +183,8 @@ class Agent:
         self._written, self._status_lost = status, False
 
     def _status(self) -> Status:
-        problems = [str(error) for each in self._programmers for error in each.desired.problems]
+        problems = [str(error) for error in self._unusable]
+        problems += [str(error) for each in self._programmers for error in each.desired.problems]
         problems += [each.problem for each in self._programmers if each.problem]
         problems += self._routes.problems
         if self._feed_problem:

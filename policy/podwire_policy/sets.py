@@ -13,6 +13,7 @@ anonymous sets cost 10 times to load and 200 times to change.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -86,7 +87,7 @@ class PodPeers:
 
     @cached_property
     def why(self) -> str:
-        """`app=web in namespace shop`: one spelling per meaning."""
+        """`app=web in namespace shop`, for readers."""
         if self.namespaces is None:
             return f"{self.pods.text} in namespace {self.namespace}"
         return f"{self.pods.text} in namespaces with {self.namespaces.text}"
@@ -94,7 +95,8 @@ class PodPeers:
     @cached_property
     def name(self) -> str:
         """Kind and digest."""
-        return f"peers-{digest(self.why, DIGITS)}"
+        where = self.namespace if self.namespaces is None else [self.namespaces.identity]
+        return f"peers-{digest(json.dumps([where, self.pods.identity]), DIGITS)}"
 
     def declare(self, table: Table) -> Set:
         """See Members."""

@@ -9,10 +9,8 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable
 
-from podwire_core.family import Family
+from podwire_core.family import Address, Family, spelled
 from podwire_core.nft.intervals import Span
-
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 #: By family, and not by size: ipaddress takes a small number for IPv4.
 _ADDRESS: dict[Family, type[Address]] = {
@@ -49,7 +47,7 @@ def cidrs(spans: Iterable[Span], family: Family) -> tuple[str, ...]:
     """Disjoint spans as the fewest CIDRs; a single address as nft lists it, without its /32."""
     make = _ADDRESS[family]
     return tuple(
-        str(network.network_address if network.num_addresses == 1 else network)
+        spelled(network.network_address if network.num_addresses == 1 else network)
         for first, last in spans
         for network in ipaddress.summarize_address_range(make(first), make(last))
     )

@@ -74,6 +74,25 @@ def test_a_wrong_value_is_reported_with_its_key(key: str, value: object) -> None
         parse_config({**GOOD, key: value})
 
 
+@pytest.mark.parametrize(
+    ("cidr", "what"),
+    [
+        ("224.0.0.0/24", "multicast"),
+        ("ff00::/64", "multicast"),
+        ("127.0.0.0/24", "loopback"),
+        ("::/120", "unspecified"),
+        ("0.0.0.0/0", "unspecified"),
+        ("::/0", "unspecified"),
+        ("128.0.0.0/1", "link-local"),
+        ("169.254.1.0/24", "link-local"),
+        ("fe80::/64", "link-local"),
+    ],
+)
+def test_a_range_that_no_pod_can_live_in_is_refused(cidr: str, what: str) -> None:
+    with pytest.raises(BadConfig, match=rf"^ranges: {cidr} holds {what} addresses"):
+        parse_config({**GOOD, "ranges": [cidr]})
+
+
 def test_del_can_read_a_configuration_whose_ranges_are_broken() -> None:
     assert parse_network({**GOOD, "ranges": "oops", "mtu": "oops"}).name == "podnet"
 

@@ -219,3 +219,27 @@ def test_an_unusable_state_directory_is_an_io_failure(tmp_path: Path, what: str)
         (directory / FILE_NAME).write_bytes(b"junk" * 1000)
     with pytest.raises(InputOutputFailed, match="cannot use lease database"):
         Leases(directory, "boot")
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        pytest.param("address", "'ten'", id="no address"),
+        pytest.param("address", "x'0af40102'", id="an address in bytes"),
+        pytest.param("address", "cast(x'ff' as text)", id="no UTF-8"),
+        pytest.param("released", "'yesterday'", id="no time"),
+    ],
+)
+def test_a_corrupt_row_is_an_input_output_failure_that_names_the_file(
+    tmp_path: Path, column: str, value: str
+) -> None:
+    with Leases(tmp_path, "boot") as leases:
+        addresses(leases, 1)
+    with sqlite3.connect(tmp_path / FILE_NAME) as database:
+        database.execute(f"UPDATE leases SET {column} = {value} WHERE address LIKE '10.%'")
+    with Leases(tmp_path, "boot") as leases:
+        with pytest.raises(InputOutputFailed, match=FILE_NAME):
+            leases.require_vacancy(BOTH, 30)
+        if column == "address":
+            with pytest.raises(InputOutputFailed, match=FILE_NAME):
+                leases.release(pod(1))

@@ -161,6 +161,41 @@ def test_two_files_with_one_object_are_an_error_and_the_first_wins(
     assert [error.source for error in batch.errors] == [str(folder / "b.yaml")]
 
 
+def test_standing_errors_are_told_at_every_read_until_they_are_mended(
+    folder: Path, feed: DirectoryFeed
+) -> None:
+    (folder / "a.yaml").write_text("a: [")
+    first = feed.read()
+    assert first.standing == first.errors != ()
+    write(folder, "b.yaml", pod("one"))
+    second = news(feed)
+    assert (second.errors, second.standing) == ((), first.errors)
+    write(folder, "a.yaml", pod("two"))
+    assert news(feed).standing == ()
+
+
+def test_an_error_goes_with_its_file(folder: Path, feed: DirectoryFeed) -> None:
+    (folder / "a.yaml").write_text("a: [")
+    assert len(feed.read().standing) == 1
+    (folder / "a.yaml").unlink()
+    assert news(feed) == Batch()
+
+
+def test_objects_may_share_parts_with_aliases_and_merge_keys(
+    folder: Path, feed: DirectoryFeed
+) -> None:
+    (folder / "a.yaml").write_text("""
+apiVersion: v1
+kind: List
+items:
+- &one {apiVersion: v1, kind: Pod, metadata: {name: one, labels: &labels {app: api}}}
+- <<: *one
+  metadata: {name: two, labels: {<<: *labels, tier: web}}
+""")
+    labels = {change.name.name: change.new and change.new.labels for change in feed.read().changes}
+    assert labels == {"one": {"app": "api"}, "two": {"app": "api", "tier": "web"}}
+
+
 def aliases(count: int) -> bytes:
     return b"a: &a [x]\nb: [" + b", ".join([b"*a"] * count) + b"]\n"
 
@@ -170,9 +205,38 @@ LAUGHS = b"a: &a [x,x,x,x,x,x,x,x,x]\n" + b"".join(
 )
 
 
+def doubled(levels: int, first: str, level: str) -> bytes:
+    """A list whose every item holds the one before twice."""
+    rows = [f"- &a{number} {level % (2 * (f'*a{number - 1}',))}" for number in range(1, levels)]
+    return "\n".join([f"- &a0 {first}", *rows]).encode()
+
+
+LISTS = b"kind: List\nitems:\n" + doubled(45, "{kind: Pod}", "{kind: List, items: [%s, %s]}")
+KINDS = b"items:\n" + doubled(40, "[x]", "[%s, %s]") + b"\nkind: *a39\n"
+MERGES = b"items:\n" + doubled(40, "{x: y}", "{<<: [%s, %s]}")
+#: Each is shallow, and each holds the one before.
+DEEP = "\n".join(["- &a0 x"] + [f"- &a{n} [[[[*a{n - 1}]]]]" for n in range(1, 90)]).encode()
+NESTED_LISTS = b'{"kind": "List", "items": [' * 200 + b"]}" * 200
+
+
 @pytest.mark.parametrize(
     ("promise", "data", "reason"),
     [
+        ("a List in itself", b"&x\nkind: List\nitems: [*x]", "alias of what it stands in"),
+        ("a mapping merged into itself", b"&x\n<<: *x\n", "alias of what it stands in"),
+        ("Lists that double", LISTS, "stand for over"),
+        ("a kind that doubles", KINDS, "stand for over"),
+        ("merges that double", MERGES, "stand for over"),
+        ("aliases that nest", DEEP, "nests deeper"),
+        ("an unknown alias", b"a: *nobody", "is not YAML"),
+        ("Lists in Lists", NESTED_LISTS, "nests deeper"),
+        ("too many objects", b"kind: List\nitems: [" + b"{}," * 20_001 + b"]", "more than 20000"),
+        ("a bool that is none", b'a: !!bool "x"', "does not fit its tag"),
+        ("a time that is none", b"a: !!timestamp foo", "does not fit its tag"),
+        ("an empty number", b'a: !!int ""', "does not fit its tag"),
+        ("a sign for a number", b'a: !!int "-"', "does not fit its tag"),
+        ("a line for a number", b'a: !!int "_"', "is not YAML"),
+        ("a number of base 60 that takes hours", b"a: 1" + b":1" * 2**20, "a number is longer"),
         ("half written", b"apiVersion: v1\nkind: Pod\nmetadata: {na", "is not YAML"),
         ("binary", bytes(range(256)) * 10, "is not UTF-8"),
         ("zeros", b"\0" * 4096, "is not YAML"),
@@ -259,6 +323,41 @@ def test_a_folder_that_goes_and_comes_back_gives_a_delta(folder: Path, feed: Dir
     moved.rename(folder)
     write(folder, "a.yaml", pod("one"))
     assert seen(feed.read()) == ["- Pod shop/two"]
+
+
+@pytest.mark.parametrize("everything", [True, False])
+def test_a_folder_that_goes_while_it_is_read_takes_nothing_away(
+    folder: Path, feed: DirectoryFeed, monkeypatch: pytest.MonkeyPatch, everything: bool
+) -> None:
+    write(folder, "a.yaml", pod("one"))
+    feed.read()
+    write(folder, "..data" if everything else "a.yaml", pod("one"))
+    collect, elsewhere = feed._collect_events, folder.with_name("elsewhere")
+
+    def collect_and_lose() -> None:
+        collect()
+        folder.rename(elsewhere)
+
+    monkeypatch.setattr(feed, "_collect_events", collect_and_lose)
+    with pytest.raises(FeedError, match=r"No such file|gone"):
+        feed.read()
+    monkeypatch.undo()
+    elsewhere.rename(folder)
+    assert feed.read() == Batch()
+
+
+@pytest.mark.parametrize("key", ["kind", "apiVersion", "namespace"])
+def test_a_key_that_is_no_text_is_not_read_as_text(
+    folder: Path, feed: DirectoryFeed, key: str
+) -> None:
+    bad = pod("bad")
+    (bad["metadata"] if key == "namespace" else bad)[key] = ["List"]
+    write(folder, "a.yaml", bad, pod("one"))
+    batch = feed.read()
+    assert seen(batch) == ["+ Pod shop/one"]
+    assert [error.object for error in batch.errors] == (
+        ["Pod without a name"] if key == "namespace" else []
+    )
 
 
 def test_many_files_are_read_in_one_go(folder: Path, feed: DirectoryFeed) -> None:

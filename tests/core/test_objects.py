@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from podwire_core.errors import ObjectError
+from podwire_core.family import canonical_address, canonical_network, family_of
 from podwire_core.feed.decode import decode
 from podwire_core.objects import (
     EndpointSlice,
@@ -47,6 +48,27 @@ def test_addresses_are_canonical() -> None:
     assert service.cluster_ips == ("fd00::1",)
     node = of(Node, spec={"podCIDRs": ["10.244.1.7/24"]})
     assert node.pod_cidrs == ("10.244.1.0/24",)
+
+
+@pytest.mark.parametrize(
+    ("written", "listed"),
+    [
+        ("::102:304", "::1.2.3.4"),
+        ("::ffff:102:304", "::ffff:1.2.3.4"),
+        ("::1:0", "::0.1.0.0"),
+        ("::1", "::1"),
+        ("0:0::", "::"),
+        ("FD00:0:0:1:0:0:0:2", "fd00:0:0:1::2"),
+        ("10.0.0.1", "10.0.0.1"),
+    ],
+)
+def test_addresses_and_networks_are_spelled_as_the_kernels_tools_list_them(
+    written: str, listed: str
+) -> None:
+    assert canonical_address(written) == listed
+    length = family_of(listed).bits
+    assert canonical_network(f"{written}/{length}") == f"{listed}/{length}"
+    assert canonical_address(listed) == listed
 
 
 @pytest.mark.parametrize(
@@ -205,7 +227,7 @@ def test_a_bad_object_is_named_with_its_field(
     assert reason in caught.value.reason
 
 
-@pytest.mark.parametrize("namespace", ["../etc", "a/b", "Shop", "a.b", "x" * 64])
+@pytest.mark.parametrize("namespace", ["../etc", "a/b", "Shop", "a.b", "x" * 64, "shop\n"])
 def test_hostile_namespaces_are_refused(namespace: str) -> None:
     with pytest.raises(ObjectError) as caught:
         decode({"metadata": {"name": "x", "namespace": namespace}}, Pod, "test")
@@ -213,7 +235,7 @@ def test_hostile_namespaces_are_refused(namespace: str) -> None:
     assert "DNS label" in caught.value.reason or "length" in caught.value.reason
 
 
-@pytest.mark.parametrize("name", ["", "a/b", "../x", "a b", "x" * 254, "-a", 7])
+@pytest.mark.parametrize("name", ["", "a/b", "../x", "a b", "x" * 254, "-a", 7, "a\n"])
 def test_hostile_names_are_refused(name: Any) -> None:
     with pytest.raises(ObjectError):
         decode({"metadata": {"name": name}}, Pod, "test")

@@ -74,4 +74,34 @@ def test_selectors_that_mean_the_same_are_spelled_the_same() -> None:
         matchLabels={"a": "1", "b": "2"},
     )
     assert one.text == two.text
+    assert one.identity == two.identity
     assert EVERYTHING.text == "everything"
+
+
+@pytest.mark.parametrize(
+    ("promise", "one", "two"),
+    [
+        (
+            "a value with a separator is no second label",
+            selector(matchLabels={"a": "1 & b=2"}),
+            selector(matchLabels={"a": "1", "b": "2"}),
+        ),
+        (
+            "a value with a comma is no second value",
+            expression("In", "a", "1,2"),
+            expression("In", "a", "1", "2"),
+        ),
+        ("a label is no expression", selector(matchLabels={"a": "1"}), expression("Exists", "a")),
+        (
+            "an operator counts",
+            expression("Exists", "a"),
+            expression("DoesNotExist", "a"),
+        ),
+        ("nothing is not something", EVERYTHING, selector(matchLabels={"everything": ""})),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_selectors_that_differ_have_different_identities(
+    promise: str, one: LabelSelector, two: LabelSelector
+) -> None:
+    assert one.identity != two.identity, promise

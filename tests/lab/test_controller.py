@@ -75,7 +75,8 @@ def test_a_manifest_that_turns_bad_keeps_what_it_last_gave(folders, inputs):
 
 
 def test_problems_are_published_by_object_and_field(folders, inputs):
-    write_json(folders.manifests / "x.json", {"kind": "ConfigMap", "metadata": {"name": "x"}})
+    document = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "x"}}
+    write_json(folders.manifests / "x.json", document)
     inputs.wait()
     publish(folders, inputs)
     (problem,) = json.loads((folders.root / "problems.json").read_text())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from podwire_lab.overview import ready_endpoints
 from podwire_lab.show.draw import PODS_PER_NODE, draw_topology
 
 SHOP = """
@@ -82,3 +83,24 @@ def test_a_crowded_node_shows_some_pods_and_counts_the_rest(make_cluster):
     text = str(draw_topology(cluster.lab, cluster.snapshot))
     assert text.count("●") - 1 == PODS_PER_NODE  # one stands in the legend
     assert f"… and {29 + 1 - PODS_PER_NODE} more" in text  # kube-dns runs there too
+
+
+NOWHERE = """
+    apiVersion: v1
+    kind: Service
+    metadata: {name: nowhere, namespace: shop}
+    spec: {selector: {app: api}, ports: [{port: 80, targetPort: unknown}]}
+    ---
+    apiVersion: v1
+    kind: Service
+    metadata: {name: names, namespace: shop}
+    spec: {selector: {app: api}, clusterIP: None}
+"""
+
+
+def test_a_target_port_that_no_pod_has_gives_no_ready_endpoints(cluster):
+    cluster.apply(SHOP).apply(NOWHERE).settle()
+    ready = {str(name): count for name, count in ready_endpoints(cluster.snapshot).items()}
+    assert (ready["shop/nowhere"], ready["shop/api"], ready["shop/names"]) == (0, 3, 3)
+    lines = str(draw_topology(cluster.lab, cluster.snapshot, 120)).splitlines()
+    assert [line.split()[-1] for line in lines if "shop/nowhere" in line] == ["0/3"]

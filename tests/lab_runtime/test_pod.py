@@ -204,6 +204,26 @@ def test_a_container_that_exits_starts_again_with_doubling_delays_up_to_a_minute
     live(story, pod())
 
 
+def test_a_container_that_failed_is_ready_only_after_it_ran_as_long_as_its_back_off() -> None:
+    async def story(_: PodKeeper, machine: FakeMachine, clock: FakeClock) -> None:
+        machine.started[-1][1].told.set()
+        await settle()
+        assert machine.last.ready
+        for delay in (1, 2):
+            machine.started[-1][1].exit.set_result(1)
+            await clock.forward(0)
+            assert not machine.last.ready
+            await clock.forward(delay)
+            machine.started[-1][1].told.set()
+            await settle()
+            await clock.forward(delay - 0.5)
+            assert not machine.last.ready
+        await clock.forward(0.5)
+        assert (machine.last.ready, machine.last.message) == (True, "")
+
+    live(story, pod())
+
+
 def test_a_container_that_ran_for_long_is_forgiven() -> None:
     async def story(_: PodKeeper, machine: FakeMachine, clock: FakeClock) -> None:
         machine.started[-1][1].exit.set_result(1)

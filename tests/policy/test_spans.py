@@ -61,6 +61,8 @@ def test_cidrs_hold_the_same_addresses_once(family: Family, many: list[Span]) ->
         pytest.param("fd00::1", "fd00::1", ["fd00::1"], id="one address has no /128"),
         pytest.param("10.0.0.0", "10.0.0.2", ["10.0.0.0/31", "10.0.0.2"], id="fewest CIDRs"),
         pytest.param("::", "::3", ["::/126"], id="small numbers stay IPv6"),
+        pytest.param("::102:304", "::102:304", ["::1.2.3.4"], id="IPv4 in IPv6, one address"),
+        pytest.param("::1:0", "::1:ffff", ["::0.1.0.0/112"], id="IPv4 in IPv6, a network"),
         pytest.param("0.0.0.0", "255.255.255.255", ["0.0.0.0/0"], id="everything"),
     ],
 )

@@ -51,6 +51,7 @@ class ClusterFeed:
         self._known: dict[Kind, set[ObjectName]] = {}
         self._unlisted = {resource.kind for resource in resources}
         self._reported: dict[tuple[Kind, ObjectName], ObjectError] = {}
+        self._troubles: dict[Kind, ObjectError] = {}
         self._reflectors = [Reflector(server, resource, self._emit) for resource in resources]
         self._closed = threading.Event()
         self._threads = [
@@ -89,9 +90,19 @@ class ClusterFeed:
                     changes += self._take_list(message, errors)
                 case Event():
                     changes += self._take_event(message, errors)
-                case Trouble(_, reason) if reason:
-                    errors.append(ObjectError("", "", "", reason))
-        return Batch(tuple(changes), tuple(errors), synced=not self._unlisted)
+                case Trouble(kind, ""):
+                    self._troubles.pop(kind, None)
+                case Trouble(kind, reason):
+                    self._troubles[kind] = ObjectError("", "", "", reason)
+                    errors.append(self._troubles[kind])
+        synced = not self._unlisted
+        return Batch(tuple(changes), tuple(errors), synced, self._standing())
+
+    def _standing(self) -> tuple[ObjectError, ...]:
+        """All errors that hold now: what keeps kinds from being watched, then objects by name."""
+        troubles = sorted(self._troubles.items(), key=lambda row: row[0].__name__)
+        unusable = sorted(self._reported.items(), key=lambda row: (row[0][0].__name__, row[0][1]))
+        return tuple(error for _, error in (*troubles, *unusable))
 
     def _emit(self, message: Message) -> None:
         """Called by the reflectors' threads; waits while the reader is behind."""
@@ -123,6 +134,9 @@ class ClusterFeed:
         gone = sorted(self._known.get(kind, set()) - there)
         self._known[kind] = set(there)
         self._unlisted.discard(kind)
+        for known in [known for known in self._reported if known[0] is kind]:
+            if known[1] not in listed.unusable:
+                del self._reported[known]
         for name, error in listed.unusable.items():
             self._report(kind, name, error, errors)
         changes = [Change(kind, name, None) for name in gone]

@@ -16,18 +16,21 @@ from podwire_core.snapshot import Kind
 Kinds = Mapping[tuple[str, str], Kind]
 
 _AT = re.compile(r" - at `\$\.?(?P<path>[^`]*)`$")
-#: msgspec names a pattern; a person wants to know what it stands for.
+#: msgspec names a pattern by its repr(); a person wants to know what it stands for.
 _PATTERNS = {
-    NAME_PATTERN: "is no object name: use letters, digits, -, _, . and :",
-    LABEL_PATTERN: "is no DNS label: use a-z, 0-9 and -",
+    repr(NAME_PATTERN): "is no object name: use letters, digits, -, _, . and :",
+    repr(LABEL_PATTERN): "is no DNS label: use a-z, 0-9 and -",
 }
 _QUOTED_FIELD = re.compile(r"^`(?P<field>\w+)`: ")
 
 
 def kind_of(document: Mapping[str, Any], kinds: Kinds) -> Kind | None:
     """The struct for a document, by API group and kind (versions of a group read alike)."""
-    group, slash, _version = str(document.get("apiVersion", "")).partition("/")
-    return kinds.get((group if slash else "", str(document.get("kind", ""))))
+    version, kind = document.get("apiVersion", ""), document.get("kind")
+    if not isinstance(version, str) or not isinstance(kind, str):
+        return None
+    group, slash, _version = version.partition("/")
+    return kinds.get((group if slash else "", kind))
 
 
 def name_of(document: Mapping[str, Any], kind: Kind) -> ObjectName | None:
@@ -35,9 +38,10 @@ def name_of(document: Mapping[str, Any], kind: Kind) -> ObjectName | None:
     metadata = document.get("metadata")
     if not isinstance(metadata, dict) or not isinstance(metadata.get("name"), str):
         return None
-    namespace = metadata.get("namespace")
-    where = str(namespace) if namespace else "default"
-    return ObjectName(where if kind.namespaced() else "", metadata["name"])
+    if not kind.namespaced():
+        return ObjectName("", metadata["name"])
+    namespace = metadata.get("namespace") or "default"
+    return ObjectName(namespace, metadata["name"]) if isinstance(namespace, str) else None
 
 
 def decode(document: Mapping[str, Any], kind: Kind, source: str) -> KubernetesObject:
@@ -70,5 +74,5 @@ def explain(message: str) -> tuple[str, str]:
     if own:
         path = f"{path}.{own['field']}".lstrip(".")
         reason = reason[own.end() :]
-    pattern = reason.removeprefix("Expected `str` matching regex '").removesuffix("'")
+    pattern = reason.removeprefix("Expected `str` matching regex ")
     return path, _PATTERNS.get(pattern, reason)

@@ -114,13 +114,17 @@ class DirectoryFeed:
             self._inotify.rm_watch(self._watch_number)
         self._watch_number = None
 
+    def _lost(self, reason: str) -> FeedError:
+        """What to raise when the folder cannot be read; the next read begins anew."""
+        self._unwatch()
+        return FeedError(f"{self._folder}: {reason}")
+
     def _collect_events(self) -> None:
         for event in self._inotify.read(timeout=0):
             if event.wd not in {self._watch_number, -1}:
                 continue  # of a watch that is gone (-1 is an overflow, which has none)
             if event.mask & (flags.DELETE_SELF | flags.MOVE_SELF | flags.UNMOUNT | flags.IGNORED):
-                self._unwatch()
-                raise FeedError(f"{self._folder}: the folder itself is gone")
+                raise self._lost("the folder itself is gone")
             if event.mask & flags.Q_OVERFLOW or event.name.startswith(".."):
                 self._pending = None
             elif self._pending is not None and _is_manifest(event.name):
@@ -129,8 +133,11 @@ class DirectoryFeed:
     def _names_to_read(self) -> Iterable[str]:
         if self._pending is not None:
             return sorted(self._pending)
-        with os.scandir(self._folder) as entries:
-            present = {entry.name for entry in entries if _is_manifest(entry.name)}
+        try:
+            with os.scandir(self._folder) as entries:
+                present = {entry.name for entry in entries if _is_manifest(entry.name)}
+        except OSError as error:  # it went after its last event was read
+            raise self._lost(error.strerror or str(error)) from error
         if len(present) > MAX_FILES:
             raise FeedError(f"{self._folder}: holds more than {MAX_FILES} manifests")
         return sorted(present | self._files.keys())
@@ -141,7 +148,9 @@ class DirectoryFeed:
         path = self._folder / name
         try:
             data = _read_bounded(path)
-        except FileNotFoundError:
+        except FileNotFoundError as error:
+            if not self._folder.is_dir():  # else all its objects would seem to be deleted
+                raise self._lost("the folder itself is gone") from error
             self._files.pop(name, None)
             return
         except OSError as error:
@@ -196,7 +205,7 @@ class DirectoryFeed:
         ]
         fresh = tuple(error for error in errors if error not in self._reported)
         self._given, self._reported = now, frozenset(errors)
-        return Batch(tuple(changes), fresh)
+        return Batch(tuple(changes), fresh, standing=tuple(errors))
 
 
 def _is_manifest(name: str) -> bool:

@@ -4,6 +4,7 @@
 * Until `synced`, a read is a part of everything there is: nothing may be taken away yet.
   After that each read returns what changed, so that a relist is a delta, never a delete-all.
 * An unusable object is an error in the batch; what was known of it before stays in force.
+* Each error is told once in `errors`; `standing` says at every read which of them hold now.
 """
 
 from __future__ import annotations
@@ -17,11 +18,16 @@ from podwire_core.snapshot import Change
 
 @dataclass(frozen=True)
 class Batch:
-    """What one `read()` found. synced: everything there is has been read at least once."""
+    """What one `read()` found.
+
+    errors: those that are new. synced: everything there is has been read at least once.
+    standing: all errors that hold now, new or not; empty when everything can be used.
+    """
 
     changes: tuple[Change, ...] = ()
     errors: tuple[ObjectError, ...] = ()
     synced: bool = True
+    standing: tuple[ObjectError, ...] = ()
 
 
 class Feed(Protocol):

@@ -227,6 +227,7 @@ class Reflector:
                 self._tell(event, stamp)
             if initial is None:
                 self._version = stamp.metadata.resource_version
+                self._went_well()  # not only when the watch ends, minutes later
 
     def _take_initial(self, event: _Envelope, stamp: _Stamp, initial: _Initial) -> _Initial | None:
         """One event of a new beginning; None when that was its end."""
@@ -234,7 +235,6 @@ class Reflector:
             if (stamp.metadata.annotations or {}).get(_INITIAL_EVENTS_END) != "true":
                 return initial
             self._emit(Listed(self._resource.kind, initial.objects, initial.unusable))
-            self._went_well()
             return None
         self._add(initial, event.object)
         return initial

@@ -11,8 +11,9 @@ import msgspec
 from msgspec.structs import force_setattr
 
 Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
-NAME_PATTERN = r"^[A-Za-z0-9]([-A-Za-z0-9_.:]*[A-Za-z0-9])?$"
-LABEL_PATTERN = r"^([a-z0-9]([-a-z0-9]*[a-z0-9])?)?$"
+# \Z and not $, which lets a final newline pass.
+NAME_PATTERN = r"^[A-Za-z0-9]([-A-Za-z0-9_.:]*[A-Za-z0-9])?\Z"
+LABEL_PATTERN = r"^([a-z0-9]([-a-z0-9]*[a-z0-9])?)?\Z"
 #: An API object's name: at most 253 characters that are safe in paths, logs and comments.
 ApiName = Annotated[str, msgspec.Meta(pattern=NAME_PATTERN, max_length=253)]
 #: A DNS label: a namespace, or a port's name; both may be left out.

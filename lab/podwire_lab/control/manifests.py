@@ -54,11 +54,18 @@ def read_manifest(source: str, document: Document) -> Manifest:
     Kinds that a lab does not know (ConfigMap, Ingress …) and Nodes, which are the lab's own,
     raise as well, so that a user hears what was ignored.
     """
+    for field in ("apiVersion", "kind"):
+        if not document.get(field):
+            called = name_of(document, KubernetesObject)
+            label = f"{document.get('kind') or 'object'} {called or 'without a name'}"
+            raise ObjectError(source, label, field, "is missing")
     kind = kind_of(document, LAB_KINDS)
     called = name_of(document, kind or KubernetesObject)
     label = f"{document.get('kind', 'object')} {called or 'without a name'}"
     if kind is None:
-        raise ObjectError(source, label, "kind", "is ignored: a lab does not know this kind")
+        raise ObjectError(
+            source, label, "kind", f"is ignored: a lab does not know {_spelt(document)}"
+        )
     if kind is Node:
         raise ObjectError(source, label, "kind", "is ignored: nodes are the lab's own")
     try:
@@ -69,6 +76,10 @@ def read_manifest(source: str, document: Document) -> Manifest:
         raise ObjectError(source, label, field, reason) from error
     _check_name(source, label, found)
     return Manifest(source, plain, found)
+
+
+def _spelt(document: Document) -> str:
+    return f"{document['apiVersion']} {document['kind']}"
 
 
 def _check_name(source: str, label: str, found: KubernetesObject) -> None:

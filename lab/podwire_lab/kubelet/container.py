@@ -20,6 +20,8 @@ from podwire_lab.workloads import LabContainer, Probe
 _RETRY_UNTIL_READY = 1.0
 #: A container that ran this long has earned a fresh back-off.
 _FORGIVEN_AFTER = 120.0
+#: One that has failed is ready after it ran as long as its back-off was, at most so long.
+_DOUBTED_FOR = 10.0
 
 
 class Clock:
@@ -85,6 +87,13 @@ class Backoff:
     def delay(self) -> float:
         """The next delay."""
         self.failures += 1
+        return self.last
+
+    @property
+    def last(self) -> float:
+        """The delay that was last given; 0 when there was none."""
+        if self.failures == 0:
+            return 0.0
         return min(self.longest, self.first * 2.0 ** min(self.failures - 1, 16))
 
     def forgive(self) -> None:
@@ -192,6 +201,8 @@ class ContainerKeeper:
 
     async def _follow_readiness(self, running: Running, ips: tuple[str, ...]) -> None:
         await running.serving()
+        if self._backoff.failures:  # who has just failed may fail again at once
+            await self._clock.sleep(min(_DOUBTED_FOR, self._backoff.last))
         probe = self._container.readiness_probe
         if probe is None:
             self._set_ready(ready=True)

@@ -80,13 +80,7 @@ def up(
     read = applied.read(paths)
     if unreadable := [error for error in read.errors if not error.object]:
         raise NotUp("\n".join(map(str, unreadable)))
-    left = namespaces.named(lab.prefix)
-    where = Folders.of(lab.name)
-    if left or where.root.exists():
-        raise NotUp(
-            f"lab {lab.name!r} is there already: `podwire lab apply PATH --name {lab.name}` adds"
-            f" to it, `podwire lab down --name {lab.name}` takes it away"
-        )
+    where = _claim(lab)
     try:
         started = _make(lab, where, read.manifests, say)
         overview = wait_until_ready(lab, started, timeout=timeout, say=say)
@@ -102,9 +96,27 @@ def up(
     return Raised(overview, read.errors)
 
 
+def _claim(lab: Lab) -> Folders:
+    """Make the lab's name ours: only who has made its folder may take the lab down again."""
+    there = NotUp(
+        f"lab {lab.name!r} is there already: `podwire lab apply PATH --name {lab.name}` adds"
+        f" to it, `podwire lab down --name {lab.name}` takes it away"
+    )
+    if namespaces.named(lab.prefix):
+        raise there
+    where = Folders.of(lab.name)
+    try:
+        where.claim()
+    except FileExistsError:
+        raise there from None
+    except OSError as error:
+        raise NotUp(f"the lab cannot be made: {error}") from error
+    return where
+
+
 def _make(lab: Lab, where: Folders, manifests: Sequence[Manifest], say: Say) -> dict[str, int]:
     """Everything but waiting; the ids of the processes started, by what they are."""
-    where.create(lab)
+    where.fill(lab)
     say(f"making {len(lab.nodes)} nodes")
     links.make_fabric(lab)
     for node in lab.nodes:

@@ -19,6 +19,7 @@ from rich.text import Text
 
 from podwire_core.objects import ObjectName
 from podwire_core.snapshot import Snapshot
+from podwire_lab.overview import ready_endpoints
 from podwire_lab.topology import Lab, LabNode
 from podwire_lab.workloads import LabEndpointSlice, LabPod, LabService
 
@@ -136,7 +137,7 @@ def _cut(text: Text, room: int) -> Text:
 
 
 def _services(snapshot: Snapshot) -> list[Text]:
-    ready, known = _endpoints(snapshot)
+    ready, known = ready_endpoints(snapshot), _known_endpoints(snapshot)
     rows = [("SERVICE", "TYPE", "ADDRESS", "PORTS", "READY")]
     for service in snapshot.all(LabService):
         count = f"{ready.get(service.name, 0)}/{known.get(service.name, 0)}"
@@ -163,16 +164,14 @@ def _ports(service: LabService) -> list[str]:
     ]
 
 
-def _endpoints(snapshot: Snapshot) -> tuple[dict[ObjectName, int], dict[ObjectName, int]]:
-    """Ready and known endpoints of each Service, of the family that has most."""
-    counts: dict[tuple[ObjectName, str], list[bool]] = {}
+def _known_endpoints(snapshot: Snapshot) -> dict[ObjectName, int]:
+    """All endpoints of each Service, ready or not, of the family that has most."""
+    counts: dict[tuple[ObjectName, str], int] = {}
     for each in snapshot.all(LabEndpointSlice):
         if each.service:
-            rows = counts.setdefault((each.service, each.address_type), [])
-            rows += [endpoint.ready for endpoint in each.endpoints or ()]
-    ready: dict[ObjectName, int] = {}
+            key = (each.service, each.address_type)
+            counts[key] = counts.get(key, 0) + len(each.endpoints or ())
     known: dict[ObjectName, int] = {}
-    for (service, _), rows in counts.items():
-        ready[service] = max(ready.get(service, 0), sum(rows))
-        known[service] = max(known.get(service, 0), len(rows))
-    return ready, known
+    for (service, _), count in counts.items():
+        known[service] = max(known.get(service, 0), count)
+    return known

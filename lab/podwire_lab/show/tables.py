@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from podwire_lab.overview import NodeRow, Overview, PodRow, ServiceRow
 
@@ -16,16 +17,21 @@ _YES, _NO = "[green]yes[/]", "[red]no[/]"
 
 def show(overview: Overview, console: Console) -> None:
     """Nodes, pods, Services, and problems if there are any."""
-    console.print(_nodes(overview.nodes), _pods(overview.pods), _services(overview.services))
-    for problem in overview.problems:
-        console.print(f"[yellow]problem[/] {escape(problem)}")
+    for table in (_nodes(overview.nodes), _pods(overview.pods), _services(overview.services)):
+        console.print(table, crop=False)  # the terminal wraps what it has no room for
+    pods = [
+        f"pod {row.namespace}/{row.name}: {row.message}" for row in overview.pods if row.message
+    ]
+    for problem in (*pods, *overview.problems):
+        console.print(f"[yellow]problem[/] {escape(problem)}", soft_wrap=True)
 
 
 def _nodes(rows: Iterable[NodeRow]) -> Table:
     table = _table("Nodes", "node", "addresses", "pod addresses", "agent", "ready after", "memory")
     for row in rows:
         agent = row.agent
-        table.add_row(
+        _add(
+            table,
             row.name,
             _lines(row.ips),
             _lines(row.pod_cidrs),
@@ -39,13 +45,13 @@ def _nodes(rows: Iterable[NodeRow]) -> Table:
 def _pods(rows: Iterable[PodRow]) -> Table:
     table = _table("Pods", "namespace", "pod", "node", "addresses", "phase", "ready", "restarts")
     for row in rows:
-        phase = escape(row.phase)
-        table.add_row(
+        _add(
+            table,
             escape(row.namespace),
             escape(row.name),
             escape(row.node) or _NOTHING,
             _lines(row.ips),
-            f"{phase}\n[yellow]{escape(row.message)}[/]" if row.message else phase,
+            escape(row.phase),
             _YES if row.ready else _NO,
             str(row.restarts) if row.restarts else _NOTHING,
         )
@@ -55,7 +61,8 @@ def _pods(rows: Iterable[PodRow]) -> Table:
 def _services(rows: Iterable[ServiceRow]) -> Table:
     table = _table("Services", "namespace", "service", "type", "addresses", "ports", "endpoints")
     for row in rows:
-        table.add_row(
+        _add(
+            table,
             escape(row.namespace),
             escape(row.name),
             escape(row.type),
@@ -67,10 +74,26 @@ def _services(rows: Iterable[ServiceRow]) -> Table:
 
 
 def _table(title: str, *columns: str) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    table = Table(
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        box=None,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+    )
     for column in columns:
-        table.add_column(column, header_style="dim", overflow="fold", no_wrap="addresses" in column)
+        table.add_column(column, header_style="dim", overflow="ellipsis")
     return table
+
+
+def _add(table: Table, *cells: str) -> None:
+    """A row that is shown whole: where the terminal is narrow, it is headers that are cut."""
+    table.add_row(*cells)
+    for column, cell in zip(table.columns, cells, strict=True):
+        widest = max(line.cell_len for line in Text.from_markup(cell).split("\n"))
+        column.min_width = max(column.min_width or 0, widest)
+        column.no_wrap = column.min_width >= len(str(column.header))
 
 
 def _lines(values: Iterable[str]) -> str:

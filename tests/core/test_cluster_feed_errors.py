@@ -1,0 +1,91 @@
+"""Which errors of a cluster's feed are new, and which stand: messages in, batches out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from unittest.mock import Mock
+
+import pytest
+
+from podwire_core.errors import ObjectError
+from podwire_core.feed.api_server import ApiServer
+from podwire_core.feed.cluster import ClusterFeed
+from podwire_core.feed.interface import Batch
+from podwire_core.feed.reflector import Event, Listed, Message, Trouble
+from podwire_core.objects import Node, ObjectMeta, ObjectName, Pod
+
+NAME = ObjectName("shop", "one")
+GOOD = Pod(ObjectMeta("one", "shop"))
+ERROR = ObjectError("server", "Pod shop/one", "status.podIP", "is no address")
+OTHER = ObjectError("server", "Pod shop/one", "spec", "is no object")
+REFUSED = ObjectError("", "", "", "server/api/v1/pods: 403")
+
+TURNED_BAD = Event(Pod, NAME, None, ERROR)
+
+
+@pytest.fixture
+def feed() -> Iterator[ClusterFeed]:
+    """Without reflectors: the test says what they would say."""
+    with ClusterFeed(Mock(ApiServer), ()) as made:
+        yield made
+
+
+def told(feed: ClusterFeed, *messages: Message) -> Batch:
+    for message in messages:
+        feed._emit(message)
+    return feed.read()
+
+
+@pytest.mark.parametrize(
+    ("promise", "before", "message", "new", "standing"),
+    [
+        ("a bad object stands", (), TURNED_BAD, (ERROR,), (ERROR,)),
+        ("the same error is not new", (TURNED_BAD,), TURNED_BAD, (), (ERROR,)),
+        (
+            "another error takes its place",
+            (TURNED_BAD,),
+            Event(Pod, NAME, None, OTHER),
+            (OTHER,),
+            (OTHER,),
+        ),
+        ("a mended object has none", (TURNED_BAD,), Event(Pod, NAME, GOOD), (), ()),
+        ("an object that went has none", (TURNED_BAD,), Event(Pod, NAME, None), (), ()),
+        ("a list without it has none", (TURNED_BAD,), Listed(Pod, {}, {}), (), ()),
+        ("a list that mends it has none", (TURNED_BAD,), Listed(Pod, {NAME: GOOD}, {}), (), ()),
+        (
+            "a list in which it is bad keeps it",
+            (TURNED_BAD,),
+            Listed(Pod, {}, {NAME: ERROR}),
+            (),
+            (ERROR,),
+        ),
+        ("another kind's list keeps it", (TURNED_BAD,), Listed(Node, {}, {}), (), (ERROR,)),
+        (
+            "trouble stands before objects",
+            (TURNED_BAD,),
+            Trouble(Pod, REFUSED.reason),
+            (REFUSED,),
+            (REFUSED, ERROR),
+        ),
+        ("trouble ends", (Trouble(Pod, REFUSED.reason),), Trouble(Pod, ""), (), ()),
+        (
+            "trouble of another kind stays",
+            (Trouble(Pod, REFUSED.reason),),
+            Trouble(Node, ""),
+            (),
+            (REFUSED,),
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_errors(
+    feed: ClusterFeed,
+    promise: str,
+    before: tuple[Message, ...],
+    message: Message,
+    new: tuple[ObjectError, ...],
+    standing: tuple[ObjectError, ...],
+) -> None:
+    told(feed, *before)
+    batch = told(feed, message)
+    assert (batch.errors, batch.standing) == (new, standing), promise

@@ -1,0 +1,71 @@
+"""`status` as a person sees it."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from podwire_lab.console import terminal
+from podwire_lab.overview import AgentStatus, NodeRow, Overview, PodRow, ServiceRow
+from podwire_lab.show import tables
+
+LONG = "a-deployment-with-a-rather-long-name-5c8bqd7kz4-x2k9q"
+MESSAGE = f"container main exited with 1; starts again after 8 s{' and so on' * 9}"
+
+
+def overview(pod: str, message: str = "") -> Overview:
+    row = PodRow(
+        namespace="kube-system",
+        name=pod,
+        node="node1",
+        ips=("10.244.1.12", "fd00:10:244:1::c"),
+        phase="Running",
+        ready=False,
+        restarts=3,
+        message=message,
+        due=False,
+    )
+    node = NodeRow("node1", ("192.168.100.11",), ("10.244.1.0/24",), AgentStatus())
+    service = ServiceRow("shop", "web", "ClusterIP", ("10.96.0.11",), ("80/TCP",), 0)
+    return Overview("lab", (node,), (row,), (service,), ("Service shop/web: is broken",))
+
+
+def shown(what: Overview, width: int = 80) -> list[str]:
+    out = io.StringIO()
+    tables.show(what, Console(file=out, width=width))
+    return [line.rstrip() for line in out.getvalue().splitlines()]
+
+
+def test_a_usual_pod_stands_whole_in_eighty_columns() -> None:
+    lines = shown(overview("frontend-5c8bqd7kz4-x2k9q"))
+    assert max(map(len, lines)) <= 80
+    (row,) = (line.split() for line in lines if "frontend" in line)
+    assert row == [
+        *("kube-system", "frontend-5c8bqd7kz4-x2k9q", "node1", "10.244.1.12"),
+        *("Running", "no", "3"),
+    ]
+
+
+@pytest.mark.parametrize("width", [40, 80, 200])
+def test_a_long_name_is_never_cut(width: int) -> None:
+    assert any(LONG in line for line in shown(overview(LONG), width))
+
+
+def test_a_message_is_one_problem_line_below_the_tables() -> None:
+    assert shown(overview("web", MESSAGE))[-2:] == [
+        f"problem pod kube-system/web: {MESSAGE}",
+        "problem Service shop/web: is broken",
+    ]
+
+
+def test_no_color_takes_away_every_escape(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")  # rich takes it for a terminal
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    tables.show(overview("web", MESSAGE), terminal())
+    assert "\x1b" in capsys.readouterr().out
+    monkeypatch.setenv("NO_COLOR", "1")
+    tables.show(overview("web", MESSAGE), terminal())
+    assert "\x1b" not in capsys.readouterr().out
