@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable, Iterator
 
-from podwire_core.family import Family, family_of
+from podwire_core.family import Family, family_of, spelled
 from podwire_core.nft.objects import Element, Key, Object, State
 from podwire_core.nft.statements import goto
 from podwire_proxy import skeleton
@@ -58,9 +58,9 @@ def cluster_elements(node_ips: Iterable[str], pod_cidrs: Iterable[str]) -> Itera
     v4 = (ipaddress.IPv4Network(cidr) for cidr in known if family_of(cidr) is Family.IPV4)
     v6 = (ipaddress.IPv6Network(cidr) for cidr in known if family_of(cidr) is Family.IPV6)
     for v4_network in ipaddress.collapse_addresses(v4):
-        yield _pod_cidr(str(v4_network))
+        yield _pod_cidr(spelled(v4_network))
     for v6_network in ipaddress.collapse_addresses(v6):
-        yield _pod_cidr(str(v6_network))
+        yield _pod_cidr(spelled(v6_network))
 
 
 def _pod_cidr(network: str) -> Element:

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from packet_flows import NODE, world
 
+from podwire_core import objects
 from podwire_core.feed.decode import decode
 from podwire_core.nft.fake import Fake
 from podwire_core.nft.owner import Owner
@@ -274,3 +275,10 @@ def test_removing_what_was_never_there_is_silent() -> None:
     assert not node.remove(service("ghost"), endpoints("ghost"))
     assert node.services.problems == []
     assert node.snapshot.get(Service, ObjectName("default", "ghost")) is None
+
+
+def test_pod_cidrs_are_spelled_as_nft_lists_them() -> None:
+    node = Node()
+    document = {"metadata": {"name": "other"}, "spec": {"podCIDRs": ["::102:300/120"]}}
+    node.put(decode(document, objects.Node, "test"))
+    assert ("ip6", "podwire-proxy", "element", "pod-cidrs", "::1.2.3.0/120") in node.owner.in_force
