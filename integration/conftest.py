@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -18,7 +19,10 @@ def swept() -> Iterator[None]:
         requirements.check()
     except requirements.Unmet as error:
         pytest.exit(f"integration tests cannot run here: {error}", returncode=1)
+    # A terminated run cleans up like an interrupted one.
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     yield
+    signal.signal(signal.SIGTERM, before)
     scratch.sweep()
 
 

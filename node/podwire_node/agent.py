@@ -73,14 +73,14 @@ class Agent:
         services = Owner(nft, SERVICE_TABLES)
         services.adopt()
         policies = Policies(self._node)
-        made = [
+        made = [  # policies first: what is to be denied is denied before Services lead to it
+            Programmer("policy", policies, Owner(nft, policies.tables), Monitor(policies.tables)),
             Programmer(
                 "proxy",
                 Services(self._node, dict(services.in_force)),
                 services,
                 Monitor(services.tables),
             ),
-            Programmer("policy", policies, Owner(nft, policies.tables), Monitor(policies.tables)),
         ]
         for programmer in made:
             self._stack.callback(programmer.close)
@@ -135,11 +135,15 @@ class Agent:
             return
         self._feed_problem = ""
         self._feed_backoff.succeeded()
-        self._synced = self._synced or batch.synced
         self._unusable = batch.standing
         for problem in batch.errors:
             log.warning("%s", problem)
-        self._take([change for change in batch.changes if self._snapshot.apply(change)])
+        changes = [change for change in batch.changes if self._snapshot.apply(change)]
+        if self._synced:
+            self._take(changes)
+        elif batch.synced:
+            self._synced = True  # all at once: a Service before its slices would lose its slots
+            self._take(self._snapshot.changes())
 
     def _take(self, changes: Sequence[Change]) -> None:
         for programmer in self._programmers:

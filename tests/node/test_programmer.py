@@ -149,3 +149,17 @@ def test_back_off_doubles_up_to_its_bound_and_forgets() -> None:
     backoff.succeeded()
     assert backoff.due(0.0)
     assert backoff.failed(5.0) == 5.0 + FIRST_S
+
+
+def test_a_start_in_parts_keeps_the_slots_that_the_kernel_holds() -> None:
+    """What the agent does with a feed that is not synced yet: it waits, then takes it all."""
+    nft = Fake()
+    first = programmer(nft, Whistle())
+    first.sync(0)
+    owner = Owner(nft, TABLES)
+    owner.adopt()
+    again = Programmer("proxy", Services(NODE, dict(owner.in_force)), owner, Whistle())  # type: ignore[arg-type]  # a stand-in
+    snapshot = Snapshot(world())
+    again.take(snapshot, snapshot.changes())
+    again.sync(0)
+    assert again.transactions == 0

@@ -133,7 +133,7 @@ class ApiServer:
         timeout = (CONNECT_TIMEOUT_S, SILENCE_S)
         try:
             got = self._rest.request(  # type: ignore[no-untyped-call]  # the same
-                "GET", url, self._headers(), _request_timeout=timeout
+                "GET", url, headers=self._headers(), _request_timeout=timeout
             )
         except (HTTPError, OSError) as error:
             raise ApiError(0, str(error)) from error

@@ -143,7 +143,8 @@ class Reflector:
                 self._once()
             except _ExpiredError:
                 self._version = ""
-            except (ApiError, msgspec.DecodeError) as error:
+                self._stopped.wait(FIRST_WAIT_S)
+            except Exception as error:  # noqa: BLE001 - a thread that died is a frozen cluster
                 self._failed(error)
             else:
                 self._went_well()
@@ -151,6 +152,7 @@ class Reflector:
     def _once(self) -> None:
         if self._version:
             self._watch()
+            self._stopped.wait(FIRST_WAIT_S)  # a server that ends watches at once is not hammered
         elif self._streams_lists:
             self._stream_list()
         else:
@@ -165,6 +167,7 @@ class Reflector:
     def _failed(self, error: Exception) -> None:
         if isinstance(error, ApiError) and error.status == 410:
             self._version = ""
+            self._stopped.wait(FIRST_WAIT_S)
             return
         if self._stopped.is_set():
             return

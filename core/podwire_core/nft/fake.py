@@ -9,7 +9,7 @@
     a key with too many or too few parts                Invalid argument
     dnat or masquerade where no packet can be changed   Operation not supported
 
-integration/core/test_nft_conformance.py holds the kernel to the same table.
+integration/core/test_nft_kernel.py holds the kernel to the same table.
 """
 
 from __future__ import annotations

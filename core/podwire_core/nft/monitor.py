@@ -101,6 +101,9 @@ def _table(body: bytes) -> tuple[str, ...]:
         if length < 4:
             break
         if kind & 0x3FFF == 1:
-            return (family, body[offset + 4 : offset + length].rstrip(b"\0").decode())
+            return (
+                family,
+                body[offset + 4 : offset + length].rstrip(b"\0").decode(errors="replace"),
+            )
         offset += (length + 3) & ~3
     return (family, "")
