@@ -35,7 +35,9 @@ def lab() -> Iterator[Lab]:
 @pytest.fixture
 def wired(lab: Lab) -> Lab:
     """A lab with its folders, fabric and node, in which nothing runs."""
-    Folders.of(lab.name).create(lab)
+    folders = Folders.of(lab.name)
+    folders.claim()
+    folders.fill(lab)
     links.make_fabric(lab)
     links.make_node(lab, lab.nodes[0])
     return lab

@@ -183,7 +183,9 @@ def test_a_path_that_is_not_there_stops_up_before_anything_is_made(
 def test_of_two_ups_at_once_one_makes_the_lab_and_the_other_leaves_it_alone(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    Folders.of(lab.name).create(lab)  # the winner has its folder, and no namespace yet
+    winner = Folders.of(lab.name)  # has its folder, and no namespace yet
+    winner.claim()
+    winner.fill(lab)
     monkeypatch.setattr(cluster, "down", lambda *_: pytest.fail("took the winner's lab down"))
     with pytest.raises(cluster.NotUp, match="is there already"):
         cluster.up(lab)

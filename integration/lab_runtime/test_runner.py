@@ -9,7 +9,8 @@ import msgspec
 import pytest
 from scratch import until
 
-from podwire_lab.folders import Folders, write_json
+from podwire_core.files import write_json
+from podwire_lab.folders import Folders
 from podwire_lab.machine import daemons, namespaces, processes
 from podwire_lab.report import Phase, PodReport
 from podwire_lab.topology import Lab

@@ -12,9 +12,10 @@ import msgspec
 from podwire_core.errors import ObjectError, PodwireError
 from podwire_core.feed.directory import SUFFIXES
 from podwire_core.feed.documents import DocumentError, parse_documents
+from podwire_core.files import write_json
 from podwire_core.objects import ObjectName
 from podwire_lab.control.manifests import Manifest, file_name, read_manifest
-from podwire_lab.folders import Folders, write_json
+from podwire_lab.folders import Folders
 from podwire_lab.workloads import LabPod, OwnerReference
 
 #: Kinds as people type them.

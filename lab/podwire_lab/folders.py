@@ -14,14 +14,12 @@ One writer each: the CLI writes manifests, the controller objects, a runner its 
 
 from __future__ import annotations
 
-import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
+from podwire_core.files import write_json
 from podwire_lab.topology import Lab
 
 ROOT = Path("/run/podwire/lab")
@@ -66,11 +64,6 @@ class Folders:
         """A pod's logs and its /etc files."""
         return self.root / "pods" / f"{namespace}.{name}"
 
-    def create(self, lab: Lab) -> None:
-        """Make the folders and write the Lab. Raises FileExistsError when the lab is there."""
-        self.claim()
-        self.fill(lab)
-
     def claim(self) -> None:
         """Make the root: of several who try at once one succeeds, and the lab is theirs alone.
 
@@ -91,20 +84,3 @@ class Folders:
     def load(self) -> Lab:
         """The Lab value. Raises FileNotFoundError when there is no such lab."""
         return msgspec.json.decode(self.lab_file.read_bytes(), type=Lab)
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Replace a file by the value's JSON; a reader sees the old file or the new one."""
-    write_whole(path, msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n")
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Replace a file atomically, readable by its owner alone."""
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-        Path(name).rename(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise

@@ -24,6 +24,7 @@ from types import FrameType
 
 from podwire_core.errors import FeedError, ObjectError
 from podwire_core.feed.interface import Feed
+from podwire_core.files import write_json
 from podwire_core.nft.kernel import Nft
 from podwire_core.nft.monitor import Monitor
 from podwire_core.nft.owner import Owner
@@ -33,7 +34,7 @@ from podwire_node.backoff import Backoff
 from podwire_node.programmer import Programmer
 from podwire_node.route_keeper import RouteKeeper
 from podwire_node.routing import RouteMonitor, Routing, allow_forwarding
-from podwire_node.status import Status, resident_mb, seconds_since_start, write_status
+from podwire_node.status import Status, resident_mb, seconds_since_start
 from podwire_policy.policies import Policies
 from podwire_proxy.services import TABLES as SERVICE_TABLES
 from podwire_proxy.services import Services
@@ -178,7 +179,7 @@ class Agent:
     def _write(self, path: Path, status: Status) -> None:
         """A status that cannot be written must not end the one who repairs the rules."""
         try:
-            write_status(path, status)
+            write_json(path, status)
         except OSError as error:
             if not self._status_lost:
                 log.error("%s: %s; going on without", path, error.strerror)  # noqa: TRY400 - a sentence

@@ -1,9 +1,8 @@
-"""What the agent says of itself, in a file that is always whole (temporary file, rename)."""
+"""What the agent says of itself, in a file that is always whole (podwire_core.files)."""
 
 from __future__ import annotations
 
 import os
-import tempfile
 from pathlib import Path
 
 import msgspec
@@ -29,18 +28,6 @@ class Status(msgspec.Struct, frozen=True):
     repairs: dict[str, int]
     failures: dict[str, int]
     problems: tuple[str, ...] = ()
-
-
-def write_status(path: Path, status: Status) -> None:
-    """Replace the file; readers see the old status or the new one. Mode 0600."""
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(msgspec.json.format(msgspec.json.encode(status), indent=2) + b"\n")
-        Path(name).rename(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
 
 
 def resident_mb() -> float:

@@ -12,9 +12,10 @@ import sys
 import msgspec
 import pytest
 
+from podwire_core.files import write_json
 from podwire_lab.control.controller import Inputs, Outputs
 from podwire_lab.control.desired import desired
-from podwire_lab.folders import Folders, write_json
+from podwire_lab.folders import Folders
 from podwire_lab.report import PodReport
 from podwire_lab.topology import plan_lab
 
@@ -30,7 +31,8 @@ SERVICE = {
 @pytest.fixture
 def folders(tmp_path) -> Folders:
     folders = Folders(tmp_path / "lab")
-    folders.create(plan_lab("lab", 2))
+    folders.claim()
+    folders.fill(plan_lab("lab", 2))
     return folders
 
 

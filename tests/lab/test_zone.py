@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from podwire_core.files import write_json
 from podwire_core.objects import ObjectMeta
 from podwire_core.snapshot import Snapshot
-from podwire_lab.folders import write_json
 from podwire_lab.programs.dns import Names, Stream, respond
 from podwire_lab.programs.zone import Type, Zone, answer
 from podwire_lab.workloads import LabEndpoint, LabEndpointSlice, LabService, LabServiceSpec

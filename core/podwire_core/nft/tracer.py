@@ -199,8 +199,8 @@ class _Walk:
                 if end.fate is not Fate.ACCEPT:
                     raise
 
-    def _chain(self, chain: Chain) -> bool:
-        """Walk a chain; true when it was left by goto's end, false when it simply ended."""
+    def _chain(self, chain: Chain) -> None:
+        """Walk a chain to its end, or to where it returns or goes elsewhere for good."""
         for rule in chain.rules:
             verdict = self._rule(chain, rule)
             if verdict is None:
@@ -211,12 +211,12 @@ class _Walk:
                 case VerdictKind.DROP:
                     raise _Ended(Fate.DROP)
                 case VerdictKind.RETURN:
-                    return False
+                    return
                 case VerdictKind.JUMP:
                     self._chain(self._target(chain, verdict))
                 case VerdictKind.GOTO:
-                    return self._chain(self._target(chain, verdict))
-        return False
+                    self._chain(self._target(chain, verdict))
+                    return
 
     def _target(self, chain: Chain, verdict: Verdict) -> Chain:
         return self.ruleset.chains[*chain.table.key, verdict.chain]

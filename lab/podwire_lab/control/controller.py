@@ -29,9 +29,10 @@ from inotify_simple import INotify, flags
 from podwire_core.delta import delta
 from podwire_core.errors import FeedError, ObjectError
 from podwire_core.feed.documents import DocumentError, parse_documents
+from podwire_core.files import write_json
 from podwire_lab.control.desired import desired
 from podwire_lab.control.manifests import Document, Manifest, read_manifest
-from podwire_lab.folders import Folders, write_json
+from podwire_lab.folders import Folders
 from podwire_lab.report import PodReport
 from podwire_lab.workloads import LabPod
 

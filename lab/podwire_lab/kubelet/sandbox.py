@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from podwire_lab.folders import Folders, write_json, write_whole
+from podwire_core.files import write_json, write_whole
+from podwire_lab.folders import Folders
 from podwire_lab.kubelet import command, probes
 from podwire_lab.kubelet.cni_client import Attachment, CniClient, CniError
 from podwire_lab.kubelet.container import Running
