@@ -7,6 +7,8 @@
     ├── reports/NODE/NS.NAME.json    what a node's runner says of one pod of its node
     ├── nodes/NODE/                  agent.log, runner.log, agent.json (the agent's status), cni/
     ├── pods/NS.NAME/                CONTAINER.log, resolv.conf, hosts
+    ├── problems.json                what of all this cannot be used
+    ├── kubernetes/                  certificates, kubeconfigs and logs of a real control plane
     └── controller.log
 
 One writer each: the CLI writes manifests, the controller objects, a runner its reports.
@@ -55,6 +57,11 @@ class Folders:
     def reports(self) -> Path:
         """What the runners report, a folder per node."""
         return self.root / "reports"
+
+    @property
+    def kubernetes(self) -> Path:
+        """A real control plane's files."""
+        return self.root / "kubernetes"
 
     def node(self, name: str) -> Path:
         """A node's logs and state."""

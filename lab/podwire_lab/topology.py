@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from enum import StrEnum
 
 import msgspec
 
@@ -33,17 +34,28 @@ class LabNode(msgspec.Struct, frozen=True):
     pod_cidrs: tuple[str, str]
 
 
+class Proxy(StrEnum):
+    """Who serves Services on the lab's nodes; anyone but podwire needs a real control plane."""
+
+    PODWIRE = "podwire"
+    KUBE_PROXY = "kube-proxy"  # in nftables mode
+    KUBE_PROXY_IPTABLES = "kube-proxy-iptables"
+
+
 class Lab(msgspec.Struct, frozen=True):
     """A lab. `fabric` is the namespace that holds the bridge between the nodes.
 
     The fabric is also where the world outside the cluster is: its bridge has the gateway
     addresses, and a client run there is a client that belongs to no node.
+    `kubernetes`: a real control plane runs there, in place of the small one.
     """
 
     name: str
     fabric: str
     nodes: tuple[LabNode, ...]
     gateways: tuple[str, str] = (str(FABRIC_V4[1]), str(FABRIC_V6[1]))
+    kubernetes: bool = False
+    proxy: Proxy = Proxy.PODWIRE
 
     def node(self, name: str) -> LabNode:
         """A node by its name. Raises KeyError."""

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
+import msgspec
+
 from podwire_core.errors import FeedError
 
 log = logging.getLogger(__name__)
@@ -19,6 +21,8 @@ log = logging.getLogger(__name__)
 CONNECT_TIMEOUT_S = 5.0
 #: A watch that says nothing for so long is dead: servers send bookmarks about every minute.
 SILENCE_S = 150.0
+#: A request that changes something is answered at once.
+ANSWER_S = 30.0
 MAX_LINE_BYTES = 16 * 1024 * 1024
 MAX_BODY_BYTES = 256 * 1024 * 1024
 _CHUNK = 256 * 1024
@@ -127,21 +131,44 @@ class ApiServer:
 
     def get(self, path: str, query: Mapping[str, str]) -> Answer:
         """Start a GET. Raises ApiError for no answer, and for any status but 200."""
+        return self._request("GET", f"{path}?{urlencode(query)}", {})
+
+    def send(
+        self, method: str, path: str, body: object = None, kind: str = "application/json"
+    ) -> bytes:
+        """POST, PUT, PATCH or DELETE, and the answer; kind is the body's content type.
+
+        Raises ApiError: 404 for what is not there, 409 for what someone else has changed.
+        """
+        content = msgspec.json.encode(body) if body is not None else None
+        answer = self._request(method, path, {"Content-Type": kind}, content)
+        try:
+            return answer.body()
+        finally:
+            answer.release()
+
+    def _request(
+        self, method: str, path: str, headers: Mapping[str, str], content: bytes | None = None
+    ) -> Answer:
         from urllib3.exceptions import HTTPError  # noqa: PLC0415 - see __init__
 
-        url = f"{self.address}{path}?{urlencode(query)}"
-        timeout = (CONNECT_TIMEOUT_S, SILENCE_S)
         try:
-            got = self._rest.request(  # type: ignore[no-untyped-call]  # the same
-                "GET", url, headers=self._headers(), _request_timeout=timeout
+            response = self._rest.pool_manager.request(
+                method,
+                f"{self.address}{path}",
+                body=content,
+                headers={**self._headers(), **headers},
+                timeout=_timeout(CONNECT_TIMEOUT_S, SILENCE_S if method == "GET" else ANSWER_S),
+                preload_content=False,
+                retries=False,
             )
         except (HTTPError, OSError) as error:
             raise ApiError(0, str(error)) from error
-        answer = Answer(got.response)
-        if got.status != 200:
+        answer = Answer(response)
+        if not 200 <= response.status < 300:
             reason = answer.body()[:500].decode(errors="replace").strip()
             answer.release()
-            raise ApiError(got.status, reason)
+            raise ApiError(response.status, reason)
         return answer
 
     def _headers(self) -> dict[str, str]:
@@ -159,3 +186,9 @@ def _accept_any_certificate(address: str) -> None:
 
     urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
     log.warning("%s: its certificate is not verified (insecure-skip-tls-verify)", address)
+
+
+def _timeout(connect: float, read: float) -> Any:
+    import urllib3  # noqa: PLC0415 - with the rest of kubernetes
+
+    return urllib3.Timeout(connect=connect, read=read)

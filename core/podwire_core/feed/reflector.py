@@ -42,6 +42,7 @@ class Resource:
     kind: Kind
     path: str
     label_selector: str = ""
+    field_selector: str = ""
 
 
 @dataclass(frozen=True)
@@ -270,6 +271,8 @@ class Reflector:
     def _get(self, query: dict[str, str]) -> Answer:
         if self._resource.label_selector:
             query = query | {"labelSelector": self._resource.label_selector}
+        if self._resource.field_selector:
+            query = query | {"fieldSelector": self._resource.field_selector}
         return self._server.get(self._resource.path, query)
 
     def _lines(self, query: dict[str, str]) -> Iterator[bytes]:
