@@ -19,6 +19,8 @@ PACKAGES += procps          # sysctl, for tests
 PACKAGES += iputils-ping    # ping, for people and for tests
 PACKAGES += curl            # what people run in pods
 PACKAGES += ca-certificates # pip
+PACKAGES += gcc             # the CNI client, a static C program
+PACKAGES += libc6-dev       # its headers and libc.a
 
 .PHONY: help
 help: ## this list
@@ -71,6 +73,10 @@ check: setup ## format, lint, types, layers: what a commit must pass
 	@$(BIN)/python -m mypy
 	@$(BIN)/python -m pytest -q tests/test_layers.py
 
+.PHONY: client
+client: setup ## build the CNI client, a static C program (cni-plugin/client)
+	@$(MAKE) --no-print-directory -C cni-plugin/client
+
 KUBERNETES := 1.36.3
 KUBERNETES_BIN ?= $(CACHE)/kubernetes/v$(KUBERNETES)
 export KUBERNETES_BIN
@@ -90,4 +96,4 @@ $(KUBERNETES_BIN)/.built: integration/kubernetes/go.sum
 .PHONY: clean
 clean: ## take down every lab, remove the environment and what tests left
 	@[ ! -x $(BIN)/podwire ] || $(BIN)/podwire lab down --all
-	@rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@rm -rf $(VENV) build cni-plugin/client/build .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -42,10 +42,19 @@ ARROWS: dict[str, set[str]] = {
 #: One small module per effect and package: who may touch what.
 EFFECTS: dict[str, set[str]] = {
     "nftables": {"podwire_core.nft.kernel"},
-    "inotify_simple": {"podwire_core.feed.directory", "podwire_lab.control.controller"},
+    "inotify_simple": {
+        "podwire_core.feed.directory",
+        "podwire_lab.control.controller",
+        "podwire_lab.kubelet.file_events",
+    },
     "yaml": {"podwire_core.feed.documents"},
     "sqlite3": {"podwire_cni.leases"},
-    "pyroute2": {"podwire_cni.netlink", "podwire_node.routing", "podwire_lab.machine.links"},
+    "pyroute2": {
+        "podwire_cni.netlink",
+        "podwire_node.routes.overlay_device",
+        "podwire_node.routes.routing",
+        "podwire_lab.machine.links",
+    },
     "dnslib": {"podwire_lab.programs.dns"},
     "kubernetes": {"podwire_core.feed.api_server"},
 }

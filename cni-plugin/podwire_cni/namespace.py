@@ -21,13 +21,14 @@ _OWN = "/proc/thread-self/ns/net"
 
 
 @contextmanager
-def opened(path: str) -> Iterator[int]:
+def opened(path: str, file: str = "") -> Iterator[int]:
     """Open CNI_NETNS; the descriptor keeps the namespace alive until the block ends.
 
+    file: what to open, where it is not the path that errors shall name.
     Raises BadNamespace when the path is missing, no network namespace, or our own.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(file or path, os.O_RDONLY | os.O_CLOEXEC)
     except (OSError, ValueError) as error:
         raise BadNamespace(f"CNI_NETNS: cannot open {path!r}", str(error)) from error
     try:

@@ -22,6 +22,10 @@ from podwire_cni.errors import BadEnvironment, IncompatibleVersion
 SUPPORTED_VERSIONS = ("0.3.1", "0.4.0", "1.0.0", "1.1.0")
 NEWEST_VERSION = SUPPORTED_VERSIONS[-1]
 
+# The number of a descriptor that whoever starts the plugin has opened and passes on. The agent
+# does, because CNI_NETNS is a path of its client's mount namespace; the result names that path.
+NETNS_DESCRIPTOR = "PODWIRE_NETNS_FD"
+
 # Container ids and network names (SPEC.md); \Z because $ would accept a final newline.
 IDENTIFIER = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.\-]*\Z")
 # The kernel's rule for a link's name (dev_valid_name, net/core/dev.c), in bytes.
@@ -64,7 +68,8 @@ class Environment:
     """One call's parameters, validated as far as the command needs them.
 
     Strings that a command does not require may be empty. `pod` is "namespace/name" where
-    CNI_ARGS tells it, else the container id.
+    CNI_ARGS tells it, else the container id. `netns_file` is where the namespace can be
+    opened: CNI_NETNS, unless whoever started us has opened it already.
     """
 
     command: Command
@@ -72,6 +77,7 @@ class Environment:
     netns: str = ""
     interface: str = ""
     pod: str = ""
+    netns_file: str = ""
 
 
 def parse_environment(environ: Mapping[str, str]) -> Environment:
@@ -97,6 +103,7 @@ def parse_environment(environ: Mapping[str, str]) -> Environment:
         netns=environ.get("CNI_NETNS", ""),
         interface=interface,
         pod=_pod(args) or container,
+        netns_file=_netns_file(environ),
     )
 
 
@@ -154,6 +161,13 @@ def _validate(container: str, interface: str) -> None:
             f"CNI_IFNAME: invalid value {interface!r}",
             "at most 15 characters, no '/', ':' or white space, not '.' or '..'",
         )
+
+
+def _netns_file(environ: Mapping[str, str]) -> str:
+    descriptor = environ.get(NETNS_DESCRIPTOR, "")
+    if descriptor.isascii() and descriptor.isdigit():
+        return f"/proc/self/fd/{descriptor}"
+    return environ.get("CNI_NETNS", "")
 
 
 def _pod(args: Mapping[str, str]) -> str:

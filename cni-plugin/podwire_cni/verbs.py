@@ -46,7 +46,7 @@ def add(environment: Environment, version: str, raw: JsonObject) -> JsonObject:
     config = parse_config(raw)
     attachment = _attachment(environment, config.network)
     with (
-        namespace.opened(environment.netns) as netns,
+        namespace.opened(environment.netns, environment.netns_file) as netns,
         Leases(config.network.state_dir, boot_id()) as leases,
         ExitStack() as undo,
     ):
@@ -78,7 +78,7 @@ def check(environment: Environment, _version: str, raw: JsonObject) -> None:
     expected = {str(host_network(address)) for address in lease.addresses}
     if missing := sorted(expected - addresses_on(config.previous, position)):
         raise CheckFailed(f"prevResult lacks the leased addresses [{', '.join(missing)}]")
-    with namespace.opened(environment.netns) as netns:
+    with namespace.opened(environment.netns, environment.netns_file) as netns:
         # The kernel's dumps are not atomic: while other pods come and go, one may miss an
         # entry, and pyroute2 does not tell. Two in a row do not miss the same.
         drift = _drift(lease, netns, mac) and _drift(lease, netns, mac)

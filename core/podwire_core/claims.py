@@ -8,6 +8,7 @@ holds it. Order is the owner's own (its age and name), so a restart decides alik
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Hashable, Mapping
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -32,6 +33,7 @@ class Claims(Generic[Owner, K, V]):
         self.winners: dict[K, V] = {}
         self._claims: dict[Owner, Mapping[K, V]] = {}
         self._claimants: dict[K, Owner | list[Owner]] = {}
+        self._contested: set[K] = set()
 
     def __getitem__(self, owner: Owner) -> Mapping[K, V]:
         """What one owner claims now; empty for an unknown one."""
@@ -64,6 +66,11 @@ class Claims(Generic[Owner, K, V]):
                     self.winners[key] = value
         return touched
 
+    def rivals(self) -> set[Owner]:
+        """Owners of a key that another owner claims too: in the normal case, no one."""
+        lists = (self._claimants[key] for key in self._contested)
+        return {owner for held in lists if isinstance(held, list) for owner in held}
+
     def losers(self, owner: Owner) -> dict[K, Owner]:
         """Keys that `owner` wants with another value than their holder: key → holder."""
         lost: dict[K, Owner] = {}
@@ -77,11 +84,18 @@ class Claims(Generic[Owner, K, V]):
         """Keep the sorted list of claimants; one claimant, by far the most, is not a list."""
         held = self._claimants.pop(key, None)
         claimants = held if isinstance(held, list) else [] if held is None else [held]
-        rest = [other for other in claimants if other != owner]
-        if wanted:
-            rest = sorted([*rest, owner])
-        if rest:
-            self._claimants[key] = rest[0] if len(rest) == 1 else rest
+        at = bisect_left(claimants, owner)  # a sort for each claimant would be quadratic
+        known = at < len(claimants) and claimants[at] == owner
+        if wanted and not known:
+            claimants.insert(at, owner)
+        elif known and not wanted:
+            del claimants[at]
+        if len(claimants) > 1:
+            self._contested.add(key)
+        else:
+            self._contested.discard(key)
+        if claimants:
+            self._claimants[key] = claimants[0] if len(claimants) == 1 else claimants
 
     def _winner(self, key: K) -> Owner | None:
         held = self._claimants.get(key)

@@ -16,13 +16,16 @@ class PodwireError(Exception):
     """Base of all errors that podwire raises on purpose."""
 
 
-@dataclass(frozen=True)
+@dataclass(unsafe_hash=True)
 class ObjectError(PodwireError):
     """One object that cannot be used, named so that its author finds it.
 
     source: where it was read (a file's path, or a URL). object: "Kind namespace/name", or ""
     when that much could not be read. field: the path in the object ("spec.ports[0].port"),
     or "" when the whole is at fault. reason: one sentence without a full stop.
+
+    A value: equal when all four are, and no one assigns to them. It is not frozen, because
+    Python writes an exception's traceback to it when it passes through a context manager.
     """
 
     source: str

@@ -25,7 +25,18 @@ def launch(netns: str, tmp_path: Path, *command: str) -> subprocess.CompletedPro
     resolv, hosts = tmp_path / "resolv.conf", tmp_path / "hosts"
     resolv.write_text("nameserver 10.96.0.10\n")
     hosts.write_text("10.244.1.5\tweb-0\n")
-    argv = [sys.executable, "-I", "-S", LAUNCH, netns, "web-0", str(resolv), str(hosts), *command]
+    argv = [
+        sys.executable,
+        "-I",
+        "-S",
+        LAUNCH,
+        netns,
+        "web-0",
+        str(resolv),
+        str(hosts),
+        "",
+        *command,
+    ]
     return subprocess.run(argv, capture_output=True, text=True, check=False, timeout=10)
 
 
@@ -48,6 +59,22 @@ def test_a_container_s_exit_code_is_its_own(netns: str, tmp_path: Path) -> None:
     assert launch(netns, tmp_path, "sh", "-c", "exit 7").returncode == 7
 
 
+def test_a_container_finds_its_account_and_leaves_no_trace_on_the_host(
+    netns: str, tmp_path: Path
+) -> None:
+    account = tmp_path / "account"
+    account.mkdir()
+    (account / "token").write_text("secret")
+    there = sorted(each.name for each in Path("/run").iterdir())
+    script = "cat /var/run/secrets/kubernetes.io/serviceaccount/token; echo; ls -A /run; ls /mnt"
+    argv = [sys.executable, "-I", "-S", LAUNCH, netns, "web-0", "", "", str(account), "sh", "-c"]
+    done = subprocess.run([*argv, script], capture_output=True, text=True, check=True, timeout=10)
+    token, *shown = done.stdout.splitlines()
+    assert token == "secret"
+    assert set(shown) >= {"secrets", *there} - {"."}
+    assert sorted(each.name for each in Path("/run").iterdir()) == there
+
+
 def test_a_missing_command_is_one_sentence(netns: str, tmp_path: Path) -> None:
     done = launch(netns, tmp_path, "/no/such/command")
     assert done.returncode == 1
@@ -55,12 +82,16 @@ def test_a_missing_command_is_one_sentence(netns: str, tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_a_deleted_namespace_is_not_kept_by_another_container(lab: Lab) -> None:
+@pytest.mark.parametrize("with_account", [False, True])
+def test_a_deleted_namespace_is_not_kept_by_another_container(
+    lab: Lab, tmp_path: Path, *, with_account: bool
+) -> None:
+    account = str(tmp_path) if with_account else ""
     staying, going = f"{lab.prefix}staying", f"{lab.prefix}going"
     namespaces.create(staying)
     namespaces.create(going)
     read_end, write_end = os.pipe()
-    argv = (sys.executable, "-I", "-S", LAUNCH, str(namespaces.path(staying)), "h", "", "")
+    argv = (sys.executable, "-I", "-S", LAUNCH, str(namespaces.path(staying)), "h", "", "", account)
     script = "echo here; read line; grep -c going /proc/self/mounts"
     with subprocess.Popen(
         [*argv, "sh", "-c", script], stdin=read_end, stdout=subprocess.PIPE, text=True

@@ -49,6 +49,7 @@ class ControlPlane:
     netns: Netns
     folder: Path
     programs: Path
+    options: tuple[str, ...] = ()  # of kube-apiserver, beside ours
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     @property
@@ -84,6 +85,7 @@ class ControlPlane:
             "--authorization-mode=RBAC",
             f"--advertise-address={ADDRESS}",
             "--disable-admission-plugins=ServiceAccount",
+            *self.options,
         )
         scratch.until("the API server is ready", self.ready, seconds=60)
 
@@ -126,24 +128,54 @@ class ControlPlane:
         key = ["openssl", "genrsa", "-out", str(self.folder / "sa.key"), "2048"]
         subprocess.run(key, check=True, capture_output=True)
         (self.folder / "tokens.csv").write_text(f'{TOKEN},admin,1,"system:masters"\n')
-        cluster = {"server": "https://127.0.0.1:6443", "insecure-skip-tls-verify": True}
+        self.write_kubeconfig(self.kubeconfig, {"token": TOKEN})
+
+    def write_kubeconfig(
+        self, path: Path, user: dict[str, str], server: str = "https://127.0.0.1:6443"
+    ) -> Path:
+        """A kubeconfig of one user ({"token": …} or {"tokenFile": …}), whole at once."""
         config = {
             "apiVersion": "v1",
             "kind": "Config",
-            "clusters": [{"name": "test", "cluster": cluster}],
-            "users": [{"name": "admin", "user": {"token": TOKEN}}],
-            "contexts": [{"name": "test", "context": {"cluster": "test", "user": "admin"}}],
+            "clusters": [
+                {"name": "test", "cluster": {"server": server, "insecure-skip-tls-verify": True}}
+            ],
+            "users": [{"name": "user", "user": user}],
+            "contexts": [{"name": "test", "context": {"cluster": "test", "user": "user"}}],
             "current-context": "test",
         }
-        self.kubeconfig.write_text(json.dumps(config))
+        hidden = path.with_name(f".{path.name}.new")
+        hidden.write_text(json.dumps(config))
+        return hidden.rename(path)
+
+    def account(self, name: str, rules: list[dict[str, Any]]) -> str:
+        """Make a ServiceAccount that may do just this, cluster-wide; its token."""
+        rbac = "/apis/rbac.authorization.k8s.io/v1"
+        accounts = "/api/v1/namespaces/default/serviceaccounts"
+        self.request("POST", accounts, {"metadata": {"name": name}})
+        self.request("POST", f"{rbac}/clusterroles", {"metadata": {"name": name}, "rules": rules})
+        group = {"apiGroup": "rbac.authorization.k8s.io"}
+        binding = {
+            "metadata": {"name": name},
+            "roleRef": {**group, "kind": "ClusterRole", "name": name},
+            "subjects": [{"kind": "ServiceAccount", "name": name, "namespace": "default"}],
+        }
+        self.request("POST", f"{rbac}/clusterrolebindings", binding)
+        return self.token(name)
+
+    def token(self, name: str, seconds: int = 3600) -> str:
+        """A fresh token of a ServiceAccount in the default namespace."""
+        path = f"/api/v1/namespaces/default/serviceaccounts/{name}/token"
+        answer = self.request("POST", path, {"spec": {"expirationSeconds": seconds}})
+        return str(answer["status"]["token"])
 
 
 @contextmanager
-def control_plane(folder: Path) -> Iterator[ControlPlane]:
-    """A control plane that is gone afterwards."""
+def control_plane(folder: Path, *options: str) -> Iterator[ControlPlane]:
+    """A control plane that is gone afterwards. options: of kube-apiserver, beside ours."""
     found = programs()
     netns = scratch.make()
-    made = ControlPlane(netns, folder, found)
+    made = ControlPlane(netns, folder, found, options)
     try:
         netns.run("ip", "link", "add", "net0", "type", "bridge")
         netns.run("ip", "address", "add", f"{ADDRESS}/24", "dev", "net0")

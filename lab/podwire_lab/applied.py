@@ -11,10 +11,11 @@ import msgspec
 
 from podwire_core.errors import ObjectError, PodwireError
 from podwire_core.feed.directory import SUFFIXES
-from podwire_core.feed.documents import DocumentError, parse_documents
+from podwire_core.feed.documents import MAX_FILE_BYTES, DocumentError, parse_documents
 from podwire_core.files import write_json
 from podwire_core.objects import ObjectName
-from podwire_lab.control.manifests import Manifest, file_name, read_manifest
+from podwire_lab.control.controller import read_bounded
+from podwire_lab.control.manifests import Document, Ignored, Manifest, file_name, read_manifest
 from podwire_lab.folders import Folders
 from podwire_lab.workloads import LabPod, OwnerReference
 
@@ -52,26 +53,34 @@ def kind_called(word: str) -> str | None:
 
 def read(paths: Iterable[Path]) -> Read:
     """Manifests of files, of folders (not of folders in them), and of standard input ("-")."""
+    found, errors = documents(paths)
     manifests: list[Manifest] = []
+    for source, document in found:
+        try:
+            manifests.append(read_manifest(source, document))
+        except ObjectError as error:
+            errors.append(error)
+    return Read(tuple(manifests), tuple(errors))
+
+
+def documents(paths: Iterable[Path]) -> tuple[list[tuple[str, Document]], list[ObjectError]]:
+    """Every document with the file it stands in, and what is wrong with files."""
+    found: list[tuple[str, Document]] = []
     errors: list[ObjectError] = []
     for file in _files(paths, errors):
         try:
-            documents = parse_documents(_bytes(file), is_json=file.suffix == ".json")
+            parsed = parse_documents(_bytes(file), is_json=file.suffix == ".json")
         except (OSError, DocumentError) as error:
             reason = error.strerror if isinstance(error, OSError) else str(error)
             errors.append(ObjectError(str(file), "", "", reason or str(error)))
-            continue
-        for document in documents:
-            try:
-                manifests.append(read_manifest(str(file), document))
-            except ObjectError as error:
-                errors.append(error)
-    return Read(tuple(manifests), tuple(errors))
+        else:
+            found += [(str(file), document) for document in parsed]
+    return found, errors
 
 
 def is_ignored(error: ObjectError) -> bool:
     """Whether it is about a kind that a lab leaves aside, rather than about a mistake."""
-    return error.field == "kind" and error.reason.startswith("is ignored")
+    return isinstance(error, Ignored)
 
 
 def apply(folders: Folders, manifests: Sequence[Manifest]) -> tuple[str, ...]:
@@ -168,4 +177,7 @@ def _files(paths: Iterable[Path], errors: list[ObjectError]) -> Iterator[Path]:
 
 
 def _bytes(file: Path) -> bytes:
-    return sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
+    """What is in it, as far as a reader needs it to see that it is too much."""
+    if str(file) == "-":
+        return sys.stdin.buffer.read(MAX_FILE_BYTES + 1)
+    return read_bounded(file)

@@ -15,21 +15,21 @@ from pathlib import Path
 import click
 import msgspec
 
-from podwire_core.objects import ObjectName
-from podwire_lab import applied
+from podwire_lab.cli_manifests import apply, delete, kubectl
 from podwire_lab.console import (
     Commands,
     container_option,
     find,
     json_option,
+    kubernetes_option,
     load,
     name_option,
     namespace_option,
     paths_argument,
     print_json,
     progress,
+    proxy_option,
     show,
-    some,
     tell_errors,
     terminal,
     valid_name,
@@ -38,7 +38,7 @@ from podwire_lab.folders import Folders
 from podwire_lab.follow import follow as follow_log
 from podwire_lab.machine import cluster, daemons
 from podwire_lab.overview import Lookout, look
-from podwire_lab.topology import plan_lab
+from podwire_lab.topology import Proxy, plan_lab
 from podwire_lab.visit import visit
 
 
@@ -58,6 +58,10 @@ def lab() -> None:
     """
 
 
+for _command in (apply, delete, kubectl):
+    lab.add_command(_command)
+
+
 # ----------------------------------------------------------------------------- up and down
 
 
@@ -68,10 +72,21 @@ def lab() -> None:
 @click.option(
     "--timeout", default=120.0, show_default=True, help="Seconds to wait until all is ready."
 )
+@kubernetes_option
+@proxy_option
 @name_option
 @json_option
 @paths_argument
-def up(name: str, nodes: int, timeout: float, paths: tuple[Path, ...], *, as_json: bool) -> None:
+def up(
+    name: str,
+    nodes: int,
+    timeout: float,
+    proxy: Proxy,
+    paths: tuple[Path, ...],
+    *,
+    kubernetes: bool,
+    as_json: bool,
+) -> None:
     """Make a lab, apply manifests, and wait until everything is ready.
 
     Ctrl-C takes it down again. When it does not get ready it is left for inspection. A
@@ -82,13 +97,19 @@ def up(name: str, nodes: int, timeout: float, paths: tuple[Path, ...], *, as_jso
       podwire lab up                             two nodes and the cluster's DNS
       podwire lab up --nodes 3 shop.yaml more/   with manifests of files and folders
       podwire lab up --name second               a lab beside the first
+      podwire lab up --kubernetes examples/shop  with Kubernetes' own control plane
+      podwire lab up --kubernetes --proxy kube-proxy examples/shop
     """
+    planned = plan_lab(name, nodes, kubernetes=kubernetes, proxy=proxy)
     with progress() as say:
         try:
-            raised = cluster.up(plan_lab(name, nodes), paths, timeout=timeout, say=say)
+            raised = cluster.up(planned, paths, timeout=timeout, say=say)
         except KeyboardInterrupt:
             raise click.ClickException("interrupted: the lab is taken down again") from None
     mistakes = tell_errors(raised.errors)
+    if kubernetes:
+        phases = (f"{what} {seconds:.1f} s" for what, seconds in raised.seconds.items())
+        click.echo(", ".join(phases), err=True)
     show(raised.overview, as_json=as_json)
     if mistakes:
         sys.exit(1)
@@ -156,86 +177,53 @@ def draw(name: str) -> None:
     "--nodes", default=2, show_default=True, type=click.IntRange(1, 10), help="How many nodes."
 )
 @click.option("--name", default="demo", show_default=True, callback=valid_name, help="Which lab.")
+@kubernetes_option
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
-def demo(name: str, nodes: int, folder: Path) -> None:
+def demo(name: str, nodes: int, folder: Path, *, kubernetes: bool) -> None:
     """Show a cluster from every side: Services, policies, one packet's journey.
 
     FOLDER holds the shop's manifests (examples/shop). Everything is taken down at the end.
     Exits 1 when the kernel and the oracle disagree anywhere.
 
     \b
-    Example:
+    Examples:
       podwire lab demo examples/shop
+      podwire lab demo --kubernetes examples/shop    on Kubernetes' own control plane
     """
     from podwire_lab.show import demo as show  # noqa: PLC0415 - needed by this command alone
 
-    if not show.run(name, nodes, folder, terminal()):
-        sys.exit(1)
-
-
-# -------------------------------------------------------------------------------- manifests
-
-
-@lab.command()
-@click.option("--wait", is_flag=True, help="Wait until everything is ready.")
-@name_option
-@paths_argument
-def apply(name: str, paths: tuple[Path, ...], *, wait: bool) -> None:
-    """Put manifests into the lab: files, folders, or - for standard input.
-
-    A manifest that cannot be used is named with its field; the others go on.
-
-    \b
-    Examples:
-      podwire lab apply shop.yaml
-      podwire lab apply --wait examples/shop
-      kubectl create deployment web --image=nginx --dry-run=client -o yaml | podwire lab apply -
-    """
-    running = load(name)
-    read = applied.read(some(paths))
-    if not read.manifests and not read.errors:
-        where = ", ".join("standard input" if str(path) == "-" else str(path) for path in paths)
-        raise click.ClickException(f"nothing to apply: there are no documents in {where}")
-    for each in applied.apply(Folders.of(name), read.manifests):
-        click.echo(f"applied {each}")
-    mistakes = tell_errors(read.errors)
-    if wait:
-        with progress() as say:
-            cluster.wait_until_ready(running, say=say)
-    if mistakes:
+    if not show.run(plan_lab(name, nodes, kubernetes=kubernetes), folder, terminal()):
         sys.exit(1)
 
 
 @lab.command()
-@namespace_option
 @name_option
-@click.argument("what", nargs=-1, required=True, metavar="PATH…|KIND/NAME…")
-def delete(name: str, namespace: str | None, what: tuple[str, ...]) -> None:
-    """Take manifests out of the lab, by their files or by KIND/NAME.
+@json_option
+def reach(name: str, *, as_json: bool) -> None:
+    """Dial every pod from every pod, and compare with what the policies say.
 
-    A namespace takes everything with it that was applied in it.
+    The judge of the policies (the oracle) shares no code with what the agents run. Exits 1
+    when the kernel and the oracle disagree anywhere.
 
     \b
     Examples:
-      podwire lab delete shop.yaml
-      podwire lab delete deploy/web svc/web -n shop
+      podwire lab reach
+      podwire lab reach --json | jq '.differences'
     """
-    load(name)
-    folders = Folders.of(name)
-    for each in what:
-        word, slash, tail = each.partition("/")
-        kind = applied.kind_called(word) if slash and not Path(each).exists() else None
-        gone: tuple[str, ...]
-        if kind is not None:
-            gone = applied.delete_named(folders, kind, ObjectName(namespace or "default", tail))
-        else:
-            read = applied.read([Path(each)])
-            tell_errors(read.errors)
-            gone = applied.delete(folders, read.manifests)
-        for gone_name in gone:
-            click.echo(f"deleted {gone_name}")
-        if not gone:
-            raise click.ClickException(f"nothing of {each} was applied here")
+    from podwire_lab.show import reachability  # noqa: PLC0415 - needed by this command alone
+
+    with progress() as say, Lookout(load(name)) as lookout:
+        lookout.look()
+        say("dialling")
+        answers = reachability.ask(lookout.lab, lookout.snapshot)
+    if as_json:
+        print_json(reachability.summary(answers))
+    else:
+        terminal().print(reachability.table(lookout.snapshot, answers, ""))
+        for sentence in (reachability.totals(answers), *reachability.explain_differences(answers)):
+            click.echo(sentence)
+    if answers.differences:
+        sys.exit(1)
 
 
 # ------------------------------------------------------------------------------------- pods

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,14 +17,23 @@ from podwire_core.errors import FeedError, ObjectError, PodwireError
 from podwire_lab import applied
 from podwire_lab.folders import Folders
 from podwire_lab.lookup import find_pod
-from podwire_lab.machine import cluster, requirements
+from podwire_lab.machine import cluster, links, requirements
 from podwire_lab.machine.processes import ProcessesError
 from podwire_lab.overview import Lookout
 from podwire_lab.show import tables
-from podwire_lab.topology import Lab, plan_lab
+from podwire_lab.topology import Lab, Proxy, plan_lab
 from podwire_lab.workloads import LabPod
 
-_EXPECTED = (PodwireError, ProcessesError, requirements.Unmet, OSError, ValueError)
+_EXPECTED = (
+    PodwireError,
+    ProcessesError,
+    requirements.Unmet,
+    subprocess.SubprocessError,
+    LookupError,
+    OSError,
+    ValueError,
+    links.LinkError,
+)
 
 
 class Commands(click.Group):
@@ -61,7 +71,24 @@ namespace_option = click.option(
     "-n", "--namespace", help="Namespace; without it, all are searched."
 )
 paths_argument = click.argument("paths", nargs=-1, type=click.Path(path_type=Path), metavar="PATH…")
+kubernetes_option = click.option(
+    "--kubernetes", is_flag=True, help="Run Kubernetes' own control plane (`make kubernetes`)."
+)
 container_option = click.option("-c", "--container", help="Container; the first by default.")
+
+
+def _as_proxy(_: click.Context, __: click.Parameter, value: str) -> Proxy:
+    return Proxy(value)
+
+
+proxy_option = click.option(
+    "--proxy",
+    type=click.Choice([each.value for each in Proxy]),
+    default=Proxy.PODWIRE.value,
+    show_default=True,
+    callback=_as_proxy,
+    help="Who serves Services; all but podwire need --kubernetes.",
+)
 
 
 def load(name: str) -> Lab:

@@ -5,13 +5,15 @@
     ├── manifests/KIND.NS.NAME.json  what the user applied, one raw document a file
     ├── objects/KIND.NS.NAME.json    what the control plane says; agents, runners, DNS watch it
     ├── reports/NODE/NS.NAME.json    what a node's runner says of one pod of its node
-    ├── nodes/NODE/                  agent.log, runner.log, agent.json (the agent's status), cni/
+    ├── nodes/NODE/                  agent.log, runner.log, agent.json (the agent's status), cni/,
+    │                                cni-conf/ (the CNI configuration that the agent writes)
     ├── pods/NS.NAME/                CONTAINER.log, resolv.conf, hosts
     ├── problems.json                what of all this cannot be used
     ├── kubernetes/                  certificates, kubeconfigs and logs of a real control plane
-    └── controller.log
+    └── controller.log               or mirror.log
 
-One writer each: the CLI writes manifests, the controller objects, a runner its reports.
+One writer each: the CLI writes manifests, the controller objects, a runner its reports. Under
+a real control plane manifests/ is empty, and objects/ is written by the mirror of its API.
 """
 
 from __future__ import annotations

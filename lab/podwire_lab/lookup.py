@@ -7,9 +7,10 @@ from collections.abc import Sequence
 
 from podwire_core.errors import PodwireError
 from podwire_lab.applied import kind_called
-from podwire_lab.workloads import LabPod
+from podwire_lab.workloads import LabPod, OwnerReference
 
 _SHOWN = 5
+_TEMPLATE_HASH = "pod-template-hash"
 
 
 class NoSuchPod(PodwireError):  # noqa: N818 - an answer
@@ -43,15 +44,27 @@ def find_pod(wanted: str, pods: Sequence[LabPod], namespace: str | None = None) 
 
 def _owned(kind: str, name: str, pods: Sequence[LabPod]) -> LabPod:
     found = [
-        pod
-        for pod in pods
-        if pod.owner and (pod.owner.kind, pod.owner.name) == (kind, name) and not pod.terminating
+        pod for pod in pods if OwnerReference(kind, name) in owners_of(pod) and not pod.terminating
     ]
     if not found:
-        owners = {pod.owner.name: pod for pod in pods if pod.owner and pod.owner.kind == kind}
+        owners = {owner.name for pod in pods for owner in owners_of(pod) if owner.kind == kind}
         near = ", ".join(sorted(owners)) or "none"
         raise NoSuchPod(f"no pod of {kind} {name!r}: with pods there are {near}")
     return next((pod for pod in found if pod.ready), found[0])
+
+
+def owners_of(pod: LabPod) -> tuple[OwnerReference, ...]:
+    """Who made a pod, and who made that: the last is the one that its author wrote.
+
+    A real Deployment's pods are its ReplicaSets', which are called NAME-HASH with the hash in
+    a label of the pods.
+    """
+    if pod.owner is None:
+        return ()
+    suffix = f"-{pod.labels.get(_TEMPLATE_HASH, '')}"
+    if pod.owner.kind != "ReplicaSet" or suffix == "-" or not pod.owner.name.endswith(suffix):
+        return (pod.owner,)
+    return (pod.owner, OwnerReference("Deployment", pod.owner.name.removesuffix(suffix)))
 
 
 def _hint(wanted: str, pods: Sequence[LabPod]) -> str:

@@ -15,8 +15,17 @@ from podwire_core.snapshot import Snapshot
 from podwire_lab.control.controller import read_manifests, read_report
 from podwire_lab.control.desired import desired
 from podwire_lab.folders import Folders
+from podwire_lab.kubernetes import plane
+from podwire_lab.kubernetes import proxy as kube_proxy
+from podwire_lab.kubernetes.settled import (
+    KUBERNETES_KINDS,
+    RegisteredNode,
+    Versions,
+    not_mirrored,
+    unsettled,
+)
 from podwire_lab.machine import daemons, processes
-from podwire_lab.topology import Lab, LabNode
+from podwire_lab.topology import Lab, LabNode, Proxy
 from podwire_lab.workloads import LAB_KINDS, LabEndpointSlice, LabPod, LabService
 
 
@@ -30,13 +39,27 @@ class AgentStatus(msgspec.Struct, frozen=True):
     problems: tuple[str, ...] = ()
 
 
+class ProgramRow(msgspec.Struct, frozen=True):
+    """A program that is not ours: of the control plane, or a node's kube-proxy."""
+
+    name: str
+    pid: int
+    rss_mb: float
+    ready: bool
+
+
 class NodeRow(msgspec.Struct, frozen=True):
-    """One node."""
+    """One node. `lacks` is what keeps it from taking pods, "" when nothing does.
+
+    `proxy` is who serves Services there in place of our agent.
+    """
 
     name: str
     ips: tuple[str, ...]
     pod_cidrs: tuple[str, ...]
     agent: AgentStatus
+    lacks: str = ""
+    proxy: ProgramRow | None = None
 
 
 class PodRow(msgspec.Struct, frozen=True):
@@ -72,6 +95,7 @@ class Overview(msgspec.Struct, frozen=True):
     pods: tuple[PodRow, ...]
     services: tuple[ServiceRow, ...]
     problems: tuple[str, ...]
+    control_plane: tuple[ProgramRow, ...] = ()
 
     @property
     def missing(self) -> tuple[str, ...]:
@@ -79,12 +103,18 @@ class Overview(msgspec.Struct, frozen=True):
         agents = [
             f"{row.name}: its agent is not ready" for row in self.nodes if not row.agent.ready
         ]
+        nodes = [f"{row.name}: {row.lacks}" for row in self.nodes if row.lacks]
+        proxies = [
+            f"{row.name}: its {row.proxy.name} is not ready"
+            for row in self.nodes
+            if row.proxy and not row.proxy.ready
+        ]
         pods = [
             f"pod {row.namespace}/{row.name}: {row.message or f'{row.phase}, not ready'}"
             for row in self.pods
             if not row.due
         ]
-        return (*agents, *pods)
+        return (*agents, *nodes, *proxies, *pods)
 
     @property
     def progress(self) -> str:
@@ -102,7 +132,8 @@ class Lookout:
         self.lab = lab
         self.snapshot = Snapshot()
         self._folders = Folders.of(lab.name)
-        self._feed = DirectoryFeed(self._folders.objects, LAB_KINDS)
+        kinds = KUBERNETES_KINDS if lab.kubernetes else LAB_KINDS
+        self._feed = DirectoryFeed(self._folders.objects, kinds)
 
     def __enter__(self) -> Self:
         return self
@@ -119,8 +150,9 @@ class Lookout:
         for change in self._feed.read().changes:
             self.snapshot.apply(change)
         endpoints = ready_endpoints(self.snapshot)
-        nodes = tuple(_node_row(self.lab, node) for node in self.lab.nodes)
+        nodes = tuple(_node_row(self.lab, node, self.snapshot) for node in self.lab.nodes)
         told = [f"{row.name}: {problem}" for row in nodes for problem in row.agent.problems]
+        programs = _control_plane(self.lab)
         return Overview(
             lab=self.lab.name,
             nodes=nodes,
@@ -129,11 +161,22 @@ class Lookout:
                 _service_row(each, endpoints.get(each.name, 0))
                 for each in self.snapshot.all(LabService)
             ),
-            problems=(*_problems(self._folders), *told),
+            problems=(*_ended(self.lab, programs), *_problems(self._folders), *told),
+            control_plane=programs,
         )
 
-    def settled(self) -> bool:
-        """Whether the control plane has taken in everything: it would change nothing now."""
+    def unsettled(self, versions: Versions | None = None) -> tuple[str, ...]:
+        """What the control plane has still to take in, a sentence each; empty when it is done.
+
+        versions: what was applied to a real one, as its API server left it.
+        """
+        if self.lab.kubernetes:
+            late = not_mirrored(self._folders.objects, versions or {})
+            return (*late, *unsettled(self.snapshot))
+        return () if self._would_change_nothing() else ("the controller has work to do",)
+
+    def _would_change_nothing(self) -> bool:
+        """Whether the small control plane has taken in everything."""
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
         try:
             manifests = [
@@ -161,7 +204,7 @@ def look(lab: Lab) -> Overview:
         return lookout.look()
 
 
-def _node_row(lab: Lab, node: LabNode) -> NodeRow:
+def _node_row(lab: Lab, node: LabNode, snapshot: Snapshot) -> NodeRow:
     try:
         raw = daemons.agent_status(lab, node).read_bytes()
         agent = msgspec.json.decode(raw, type=AgentStatus)
@@ -169,7 +212,49 @@ def _node_row(lab: Lab, node: LabNode) -> NodeRow:
         agent = AgentStatus()
     if agent.pid and not processes.alive(agent.pid):
         agent = AgentStatus()
-    return NodeRow(node.name, node.ips, node.pod_cidrs, agent)
+    row = NodeRow(node.name, node.ips, pod_cidrs(lab, node, snapshot), agent)
+    if not lab.kubernetes:
+        return row
+    proxy = None if lab.proxy is Proxy.PODWIRE else _kube_proxy(lab, node)
+    return msgspec.structs.replace(row, lacks=_lack(snapshot, node), proxy=proxy)
+
+
+def pod_cidrs(lab: Lab, node: LabNode, snapshot: Snapshot) -> tuple[str, ...]:
+    """The CIDRs of a node's pods: the plan's, or what a real control plane gave its Node."""
+    if not lab.kubernetes:
+        return node.pod_cidrs
+    found = snapshot.get(RegisteredNode, ObjectName("", node.name))
+    return (found.spec.pod_cidrs or ()) if found else ()
+
+
+def _lack(snapshot: Snapshot, node: LabNode) -> str:
+    """What keeps a node from taking pods."""
+    found = snapshot.get(RegisteredNode, ObjectName("", node.name))
+    return found.lacks if found else "it is not registered yet"
+
+
+def _kube_proxy(lab: Lab, node: LabNode) -> ProgramRow:
+    pid = kube_proxy.pid(lab, node)
+    ready = bool(pid) and kube_proxy.serves(node)
+    return ProgramRow(lab.proxy.value, pid, processes.resident_mb(pid), ready)
+
+
+def _control_plane(lab: Lab) -> tuple[ProgramRow, ...]:
+    if not lab.kubernetes:
+        return ()
+    running = plane.running(lab)
+    return tuple(
+        ProgramRow(name, pid := running.get(name, 0), processes.resident_mb(pid), bool(pid))
+        for name in plane.PROGRAMS
+    )
+
+
+def _ended(lab: Lab, rows: Iterable[ProgramRow]) -> Iterable[str]:
+    """Programs of the control plane that do not run, with what they said last."""
+    for row in rows:
+        if not row.pid:
+            last = plane.last_words(lab, row.name)
+            yield f"{row.name} does not run" + (f"; it said last: {last}" if last else "")
 
 
 def _pod_row(pod: LabPod) -> PodRow:

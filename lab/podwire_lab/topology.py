@@ -26,7 +26,10 @@ NODE_PORTS = range(30000, 32768)
 
 
 class LabNode(msgspec.Struct, frozen=True):
-    """One node: a network namespace with an agent, a runner, and a leg on the fabric."""
+    """One node: a network namespace with an agent, a runner, and a leg on the fabric.
+
+    `pod_cidrs` is the plan; a real control plane gives a node others, which its Node object has.
+    """
 
     name: str
     netns: str
@@ -72,16 +75,21 @@ def netns_prefix(lab: str) -> str:
     return f"pw.{lab}."
 
 
-def plan_lab(name: str, nodes: int) -> Lab:
+def plan_lab(
+    name: str, nodes: int, *, kubernetes: bool = False, proxy: Proxy = Proxy.PODWIRE
+) -> Lab:
     """The lab of that name with node1 … nodeN.
 
-    Raises ValueError for a name that is no DNS label of at most 20 characters, and for a
-    number of nodes outside 1…200 (a node takes one address of the fabric's /24).
+    Raises ValueError for a name that is no DNS label of at most 20 characters, for a number
+    of nodes outside 1…200 (a node takes one address of the fabric's /24), and for a
+    kube-proxy that would have no API server to ask.
     """
     if not _NAME.fullmatch(name):
         raise ValueError(f"lab name {name!r}: use at most 20 of a-z, 0-9 and -")
     if not 1 <= nodes <= MAX_NODES:
         raise ValueError(f"{nodes} nodes: a lab has 1 to {MAX_NODES}")
+    if proxy is not Proxy.PODWIRE and not kubernetes:
+        raise ValueError(f"proxy {proxy}: it needs a real control plane, add --kubernetes")
     prefix = netns_prefix(name)
     v4 = list(CLUSTER_V4.subnets(new_prefix=24))
     return Lab(
@@ -96,6 +104,8 @@ def plan_lab(name: str, nodes: int) -> Lab:
             )
             for number in range(1, nodes + 1)
         ),
+        kubernetes=kubernetes,
+        proxy=proxy,
     )
 
 

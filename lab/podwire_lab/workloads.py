@@ -31,6 +31,7 @@ from podwire_core.objects import (
     Pod,
     PodSpec,
     PodStatus,
+    Port,
     Protocol,
     Service,
     ServiceSpec,
@@ -60,6 +61,8 @@ class LabMeta(ObjectMeta, frozen=True):
     """Metadata with the identity: uid tells a pod from an earlier one of its name."""
 
     uid: str = ""
+    generation: int = 0
+    deletion_grace_period_seconds: int | None = None
     annotations: dict[str, str] | None = None
     owner_references: tuple[OwnerReference, ...] | None = None
 
@@ -70,14 +73,14 @@ class LabMeta(ObjectMeta, frozen=True):
 class HTTPGet(Struct, frozen=True):
     """A probe that succeeds on a status of 200 to 399. `port` may be a container port's name."""
 
-    port: int | str
+    port: Port | str
     path: str = "/"
 
 
 class TCPSocket(Struct, frozen=True):
     """A probe that succeeds when the port accepts."""
 
-    port: int | str
+    port: Port | str
 
 
 class Exec(Struct, frozen=True):
@@ -119,6 +122,12 @@ class EnvVar(Struct, frozen=True):
     value_from: EnvSource | None = None
 
 
+class VolumeMount(Struct, frozen=True):
+    """Where a volume is mounted; of all volumes a lab has the ServiceAccount's alone."""
+
+    mount_path: str
+
+
 class LabContainer(Container, frozen=True, kw_only=True):
     """One container. `image` is only shown: a lab runs commands of its host."""
 
@@ -128,6 +137,7 @@ class LabContainer(Container, frozen=True, kw_only=True):
     args: tuple[str, ...] | None = None
     env: tuple[EnvVar, ...] | None = None
     readiness_probe: Probe | None = None
+    volume_mounts: tuple[VolumeMount, ...] | None = None
 
     def port(self, wanted: int | str) -> int | None:
         """A port's number by number or name; None for a name that it does not declare."""
@@ -137,6 +147,12 @@ class LabContainer(Container, frozen=True, kw_only=True):
 
 
 # ------------------------------------------------------------------------------- Pod
+
+
+class ReadinessGate(Struct, frozen=True):
+    """A condition that someone else sets, without which the pod is not ready."""
+
+    condition_type: str
 
 
 class LabPodSpec(PodSpec, frozen=True):
@@ -149,6 +165,8 @@ class LabPodSpec(PodSpec, frozen=True):
     hostname: str = ""
     subdomain: str = ""
     termination_grace_period_seconds: Seconds = 30
+    readiness_gates: tuple[ReadinessGate, ...] | None = None
+    service_account_name: str = ""
 
     def __post_init__(self) -> None:
         if self.restart_policy not in {"Always", "OnFailure", "Never"}:
@@ -165,6 +183,7 @@ class Condition(Struct, frozen=True):
 
     type: str
     status: str
+    last_transition_time: str | None = None
 
 
 class ContainerStatus(Struct, frozen=True):
@@ -179,8 +198,14 @@ class LabPodStatus(PodStatus, frozen=True):
     """The pod's phase, addresses and readiness; `message` is for people."""
 
     message: str = ""
+    start_time: str | None = None
     conditions: tuple[Condition, ...] | None = None
     container_statuses: tuple[ContainerStatus, ...] | None = None
+
+    def holds(self, condition: str) -> bool:
+        """Whether a condition is True."""
+        rows = self.conditions or ()
+        return any(row.type == condition and row.status == "True" for row in rows)
 
 
 class LabPod(Pod, frozen=True, kw_only=True):
@@ -193,7 +218,7 @@ class LabPod(Pod, frozen=True, kw_only=True):
     @property
     def ready(self) -> bool:
         """Whether its Ready condition holds."""
-        return Condition("Ready", "True") in (self.status.conditions or ())
+        return self.status.holds("Ready")
 
     @property
     def terminating(self) -> bool:

@@ -1,7 +1,12 @@
 """The node agent and the `podwire` command.
 
-agent        one loop: waits for facts, keeps tables and routes right
+cli          podwire …
+agent        one loop: waits for facts, gives them to parts
+parts        what the parts are, and when each may begin
 programmer   desired state → transaction → kernel, with repair and back-off
-routes       Nodes → routes to their pods (pure)       routing   rtnetlink
-status       what the agent says of itself             cli       podwire …
+masquerade   what leaves the cluster (pure)     absent    tables that are not wanted any more
+sources      the feed that the settings name
+
+routes/      to the other nodes' pods           cni/      what container runtimes talk to
+settings/    flags, environment, one file       reports/  status, logs, events, conditions
 """

@@ -1,12 +1,12 @@
-"""The node agent: one loop that waits for facts and keeps tables and routes right.
+"""The node agent: one loop that waits for facts and keeps what is its parts' right.
 
-    feed readable          objects changed      ─► snapshot ─► what is dirty ─► transaction
-    nftables announces     tables changed       ─► ours, by someone else? ─► repair
-    rtnetlink announces    routes changed       ─► compare, repair
+    feed readable          objects changed       ─► snapshot ─► parts take it ─► kernel
+    nftables announces     tables changed        ─► ours, by someone else? ─► repair
+    rtnetlink announces    routes, forwarding    ─► compare, repair
     a back-off ends        something was refused ─► try again
     SIGTERM, SIGINT        leave; everything stays in force
 
-Nothing is polled and nothing sleeps.
+Nothing is polled and nothing sleeps. What goes to the API server goes by threads (outbox.py).
 """
 
 from __future__ import annotations
@@ -17,27 +17,25 @@ import selectors
 import signal
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType
 
+from podwire_core.backoff import Backoff
 from podwire_core.errors import FeedError, ObjectError
+from podwire_core.feed.api_server import ApiServer
 from podwire_core.feed.interface import Feed
-from podwire_core.files import write_json
 from podwire_core.nft.kernel import Nft
-from podwire_core.nft.monitor import Monitor
-from podwire_core.nft.owner import Owner
-from podwire_core.objects import Node
-from podwire_core.snapshot import Change, Snapshot
-from podwire_node.backoff import Backoff
+from podwire_core.objects import Node, ObjectName
+from podwire_core.snapshot import Change, Kind, Snapshot
+from podwire_node.cni.pod_network import PodNetwork
+from podwire_node.parts import make_parts
 from podwire_node.programmer import Programmer
-from podwire_node.route_keeper import RouteKeeper
-from podwire_node.routing import RouteMonitor, Routing, allow_forwarding
-from podwire_node.status import Status, resident_mb, seconds_since_start
-from podwire_policy.policies import Policies
-from podwire_proxy.services import TABLES as SERVICE_TABLES
-from podwire_proxy.services import Services
+from podwire_node.reports.reporter import Reporter
+from podwire_node.reports.status import Status, StatusFile, resident_mb, seconds_since_start
+from podwire_node.settings.agent_config import AgentConfig
+from podwire_node.settings.values import Component
 
 log = logging.getLogger(__name__)
 
@@ -45,57 +43,42 @@ MAX_PROBLEMS = 100
 
 
 class Agent:
-    """One node's agent. run() returns after SIGTERM or SIGINT."""
+    """One node's agent. run() returns after SIGTERM or SIGINT.
 
-    def __init__(self, node: str, feed: Feed, nft: Nft, status_file: Path | None = None) -> None:
-        self._node = node
+    server: where events and conditions go; None where objects come from a folder.
+    """
+
+    def __init__(
+        self, config: AgentConfig, feed: Feed, nft: Nft, server: ApiServer | None = None
+    ) -> None:
+        self._config = config
         self._feed = feed
-        self._status_file = status_file
         self._snapshot = Snapshot()
         self._stack = ExitStack()
         self._selector = self._stack.enter_context(selectors.DefaultSelector())
         self._leaving = False
-        self._unusable: Sequence[ObjectError] = ()
         self._synced = False  # nothing is sent before everything was read once
+        self._unread: Mapping[Kind, str] = {}
+        self._reading: Sequence[str] = ()
+        self._unusable: Sequence[ObjectError] = ()
         self._ready_seconds: float | None = None
         self._feed_backoff = Backoff()
         self._feed_problem = ""
-        self._written: Status | None = None
-        self._status_lost = False
-        self._programmers = self._make_programmers(nft)
-        routing = Routing()
-        self._stack.callback(routing.close)
-        self._route_monitor = RouteMonitor()
-        self._stack.callback(self._route_monitor.close)
-        self._routes = RouteKeeper(node, routing)
-
-    def _make_programmers(self, nft: Nft) -> list[Programmer]:
-        """Adopt what the kernel holds, so that backends keep their slots over a restart."""
-        services = Owner(nft, SERVICE_TABLES)
-        services.adopt()
-        policies = Policies(self._node)
-        made = [  # policies first: what is to be denied is denied before Services lead to it
-            Programmer("policy", policies, Owner(nft, policies.tables), Monitor(policies.tables)),
-            Programmer(
-                "proxy",
-                Services(self._node, dict(services.in_force)),
-                services,
-                Monitor(services.tables),
-            ),
-        ]
-        for programmer in made:
-            self._stack.callback(programmer.close)
-        return made
+        self._parts = list(make_parts(config, nft, self._stack))
+        self._tables = [part.work for part in self._parts if isinstance(part.work, Programmer)]
+        for each in self._tables:
+            each.listen_with(self._tables)
+        self._pods = PodNetwork(config, self._parts, self._stack)
+        self._reporter = Reporter(config.node, server, self._stack)
+        self._status_file = StatusFile(Path(config.status)) if config.status else None
 
     def run(self) -> None:
         """Work until told to leave. Raises FeedError if the source cannot be read at the start."""
         with self._stack:
             self._watch()
-            for complaint in allow_forwarding():
-                log.error("forwarding: %s", complaint)
             self._read_feed(first=True)
             while not self._leaving:
-                retry = self._sync() if self._synced else None
+                retry = self._sync()
                 self._report()
                 self._wait(retry)
             log.info("leaving; tables and routes stay in force")
@@ -103,9 +86,11 @@ class Agent:
     def _watch(self) -> None:
         """Everything that can wake the loop."""
         self._selector.register(self._feed, selectors.EVENT_READ, self._read_feed)
-        for programmer in self._programmers:
-            self._selector.register(programmer, selectors.EVENT_READ, programmer.notice_drift)
-        self._selector.register(self._route_monitor, selectors.EVENT_READ, self._notice_routes)
+        for part in self._parts:
+            for descriptor, notice in part.work.watched():
+                self._selector.register(descriptor, selectors.EVENT_READ, notice)
+        for descriptor, hear in self._reporter.watched():
+            self._selector.register(descriptor, selectors.EVENT_READ, hear)
         ours, kernels = socket.socketpair()
         for end in (ours, kernels):
             end.settimeout(0)
@@ -124,6 +109,8 @@ class Agent:
         for key, _ in self._selector.select(timeout):
             key.data()
 
+    # ---------------------------------------------------------------------- objects in
+
     def _read_feed(self, *, first: bool = False) -> None:
         try:
             batch = self._feed.read()
@@ -138,72 +125,104 @@ class Agent:
         self._feed_backoff.succeeded()
         self._unusable = batch.standing
         for problem in batch.errors:
-            log.warning("%s", problem)
-        changes = [change for change in batch.changes if self._snapshot.apply(change)]
-        if self._synced:
-            self._take(changes)
-        elif batch.synced:
-            self._synced = True  # all at once: a Service before its slices would lose its slots
-            self._take(self._snapshot.changes())
+            log.warning("%s", problem, extra={"object": problem.object})
+        self._synced = self._synced or batch.synced
+        self._unread, self._reading = batch.unread, batch.waiting
+        self._take([change for change in batch.changes if self._snapshot.apply(change)])
 
     def _take(self, changes: Sequence[Change]) -> None:
-        for programmer in self._programmers:
-            programmer.take(self._snapshot, changes)
-        if any(change.kind is Node for change in changes):
-            self._routes.take(self._snapshot.all(Node))
+        """Give the parts what changed; one that may begin gets everything, all at once.
 
-    def _notice_routes(self) -> None:
-        if self._route_monitor.changed():
-            self._routes.compare()
+        A Service before its slices would lose its slots, which is why none begins earlier.
+        """
+        everything: Sequence[Change] | None = None
+        for part in self._parts:
+            if part.begun:
+                if changes:
+                    part.work.take(self._snapshot, changes)
+            elif self._synced and not part.kinds & self._unread.keys():
+                everything = self._snapshot.changes() if everything is None else everything
+                part.work.take(self._snapshot, everything)
+                part.begun = True
+
+    # --------------------------------------------------------------------- effects out
 
     def _sync(self) -> float | None:
         """Put in force what is not; answers when something has to be tried again."""
         now = time.monotonic()
         if self._feed_problem and self._feed_backoff.due(now):
             self._read_feed()
-        retries = [programmer.sync(now) for programmer in self._programmers]
-        retries.append(self._routes.sync(now))
+        retries = [part.work.sync(now) for part in self._parts if part.begun]
         retries.append(self._feed_backoff.until if self._feed_problem else None)
+        if self._first_sync_done:
+            retries.append(self._pods.sync(now, self._mine))
         return min((retry for retry in retries if retry is not None), default=None)
 
+    @property
+    def _mine(self) -> Node | None:
+        """Our own Node."""
+        return self._snapshot.get(Node, ObjectName("", self._config.node))
+
+    @property
+    def _first_sync_done(self) -> bool:
+        settled = all(part.begun and part.work.settled for part in self._parts)
+        return self._synced and not self._unread and settled
+
+    # ------------------------------------------------------------------- what it says
+
     def _report(self) -> None:
-        """Write the status when it says something new."""
-        settled = self._synced and all(programmer.in_sync for programmer in self._programmers)
-        if self._ready_seconds is None and settled:
+        """Say what is new: in the status file, in events, in our Node's condition."""
+        if self._ready_seconds is None and self._first_sync_done:
             self._ready_seconds = seconds_since_start()
             log.info("ready after %.2f s, %.1f MB resident", self._ready_seconds, resident_mb())
-        status = self._status()
-        if self._status_file is not None and status != self._written:
-            self._write(self._status_file, status)
+        mine = self._mine
+        wrong = [*self._unusable, *(row for part in self._parts for row in part.work.unusable)]
+        self._reporter.tell(wrong, mine, network_is_up=self._first_sync_done and self._pods.up)
+        if self._status_file is not None:
+            self._status_file.write(self._status(mine, wrong))
 
-    def _write(self, path: Path, status: Status) -> None:
-        """A status that cannot be written must not end the one who repairs the rules."""
-        try:
-            write_json(path, status)
-        except OSError as error:
-            if not self._status_lost:
-                log.error("%s: %s; going on without", path, error.strerror)  # noqa: TRY400 - a sentence
-            self._status_lost = True
-            return
-        self._written, self._status_lost = status, False
+    def _waiting(self, mine: Node | None) -> list[str]:
+        """What is waited for, in the order in which it is needed."""
+        if not self._synced:
+            return list(self._reading)
+        unread = sorted((kind.__name__, why) for kind, why in self._unread.items())
+        found = [f"{kind}: {why}" for kind, why in unread]
+        found += [
+            f"{part.work.name}: {'its first sync' if part.begun else 'objects it may not read'}"
+            for part in self._parts
+            if not (part.begun and part.work.settled)
+        ]
+        return found + self._pods.waiting(mine)
 
-    def _status(self) -> Status:
-        problems = [str(error) for error in self._unusable]
-        problems += [str(error) for each in self._programmers for error in each.desired.problems]
-        problems += [each.problem for each in self._programmers if each.problem]
-        problems += self._routes.problems
+    def _problems(self, mine: Node | None, wrong: Sequence[ObjectError]) -> list[str]:
+        problems = [str(error) for error in wrong]
+        problems += [problem for part in self._parts for problem in part.work.problems]
+        problems += self._pods.problems
+        needs_node = {Component.CNI, Component.PROXY} & set(self._config.components)
+        if self._synced and mine is None and needs_node and Node not in self._unread:
+            problems.append(f"Node {self._config.node} is not there: is that our name?")
         if self._feed_problem:
             problems.append(self._feed_problem)
+        return problems
+
+    def _status(self, mine: Node | None, wrong: Sequence[ObjectError]) -> Status:
+        in_sync = self._first_sync_done and all(part.work.in_sync for part in self._parts)
         return Status(
-            node=self._node,
+            node=self._config.node,
             pid=os.getpid(),
             ready=self._ready_seconds is not None,
             ready_seconds=self._ready_seconds,
             rss_mb=resident_mb(),
             objects=len(self._snapshot),
-            routes=self._routes.count,
-            transactions={each.name: each.transactions for each in self._programmers},
-            repairs={each.name: each.repairs for each in self._programmers},
-            failures={each.name: each.failures for each in self._programmers},
-            problems=tuple(problems[:MAX_PROBLEMS]),
+            routes=self._pods.routes,
+            transactions={each.name: each.transactions for each in self._tables},
+            repairs={each.name: each.repairs for each in self._tables},
+            failures={each.name: each.failures for each in self._tables},
+            in_sync=in_sync and not self._feed_problem,
+            waiting=tuple(self._waiting(mine)),
+            components=tuple(self._config.components),
+            pod_cidrs=mine.pod_cidrs if mine else (),
+            mtu=self._pods.mtu,
+            letters=self._reporter.letters,
+            problems=tuple(self._problems(mine, wrong)[:MAX_PROBLEMS]),
         )

@@ -7,18 +7,20 @@ that node/ imports none of them.
 # ruff: noqa: D301 - click wants a real backspace before lines that it shall not wrap
 from __future__ import annotations
 
-import logging
-import re
+import os
 import sys
+from collections.abc import Mapping
 from contextlib import closing
 from importlib.metadata import entry_points
-from pathlib import Path
 
 import click
 
 from podwire_core.errors import FeedError, NftError
-from podwire_core.feed.directory import DirectoryFeed
-from podwire_core.feed.interface import Feed
+from podwire_node.reports import logs
+from podwire_node.settings.agent_config import AgentConfig
+from podwire_node.settings.config import ConfigError, resolve
+from podwire_node.settings.listing import settings_json, settings_table
+from podwire_node.settings.options import GroupedCommand, agent_options
 
 
 class _Commands(click.Group):
@@ -48,91 +50,89 @@ def main() -> None:
     Examples:
       podwire lab up examples/shop       a two-node cluster on this machine
       podwire agent --node n1 --feed /etc/podwire/objects
+      podwire config --config /etc/podwire/config.yaml
     """
 
 
-def _open(feed: str, kubeconfig: Path | None, api_server: str | None) -> Feed:
-    """The feed that --feed names. Raises FeedError."""
-    if feed != "kubernetes":
-        return DirectoryFeed(Path(feed))
-    from podwire_core.feed.api_server import ApiServer  # noqa: PLC0415 - 40 MB
-    from podwire_core.feed.cluster import ClusterFeed  # noqa: PLC0415 - same
-
-    return ClusterFeed(ApiServer.connect(kubeconfig, api_server))
-
-
-def _node_name(_context: click.Context, _option: click.Parameter, name: str) -> str:
-    if not re.fullmatch(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?", name):
-        raise click.BadParameter(f"{name!r} is no node name: use a-z, 0-9, - and .")
-    return name
-
-
-@main.command()
-@click.option(
-    "--node",
-    required=True,
-    envvar="NODE_NAME",
-    callback=_node_name,
-    help="Our node's name, as its Node object has it.",
-)
-@click.option(
-    "--feed",
-    required=True,
-    metavar="DIR|kubernetes",
-    help="Where objects come from: a folder of manifests, watched; or a cluster's API server.",
-)
-@click.option(
-    "--status",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Write the agent's status to this file as JSON, whenever it changes.",
-)
-@click.option(
-    "--kubeconfig",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="For --feed kubernetes; else KUBECONFIG, ~/.kube/config, or the pod's account.",
-)
-@click.option(
-    "--api-server",
-    metavar="URL",
-    help="For --feed kubernetes: the server's address, which may not be a Service's.",
-)
-@click.option("-v", "--verbose", is_flag=True, help="Log every transaction and route.")
-def agent(
-    node: str,
-    feed: str,
-    status: Path | None,
-    kubeconfig: Path | None,
-    api_server: str | None,
-    *,
-    verbose: bool,
-) -> None:
+@main.command(cls=GroupedCommand)
+@agent_options
+@click.option("-v", "--verbose", is_flag=True, help="The same as --log-level debug.")
+def agent(*, verbose: bool, **flags: object) -> None:
     """Run the node's agent: routes to other nodes, Services, NetworkPolicies.
 
     It needs root (CAP_NET_ADMIN) and works in the network namespace it is started in.
     SIGTERM ends it and leaves every rule and route in force; a restart takes over without
-    breaking a connection.
+    breaking a connection. Each option is a setting, which the environment (PODWIRE_VXLAN_PORT)
+    and a YAML file (vxlanPort) can give as well; `podwire config` shows what is in force.
 
     \b
     Examples:
       podwire agent --node node1 --feed /run/objects
-      podwire agent --node $(hostname) --feed kubernetes --kubeconfig ~/.kube/config
       ip netns exec n1 podwire agent --node n1 --feed ./objects --status /run/n1.json -v
+    \b
+    In a cluster, with its API server's address, because a Service needs this agent:
+      podwire agent --node $(hostname) --feed kubernetes --api-server https://192.0.2.1:6443
+      podwire agent --config /etc/podwire/config.yaml --node $(hostname) --log-format json
+    \b
+    Beside another network, for Services alone; and one that does all for its pods:
+      podwire agent --node n1 --feed kubernetes --components proxy
+      podwire agent --node n1 --feed kubernetes --cni-conf-dir /etc/cni/net.d \\
+        --cni-bin-dir /opt/cni/bin --cni-socket /run/podwire/cni.sock
     """
-    level = logging.INFO if verbose else logging.WARNING
-    logging.basicConfig(
-        level=level, format="%(asctime)s %(levelname)-7s %(message)s", stream=sys.stderr
-    )
-    logging.getLogger("podwire_node").setLevel(logging.INFO)
+    config = _config(flags, verbose=verbose)
+    logs.set_up(config.log_format, config.log_level, config.node)
     from podwire_core.nft.kernel import Kernel  # noqa: PLC0415 - --help needs no kernel
     from podwire_node.agent import Agent  # noqa: PLC0415 - same; pyroute2 takes 80 ms to import
+    from podwire_node.sources import open_feed  # noqa: PLC0415 - same
 
     try:
-        with closing(_open(feed, kubeconfig, api_server)) as source:
-            Agent(node, source, Kernel(), status).run()
+        feed, server = open_feed(config)
+        with closing(feed):
+            Agent(config, feed, Kernel(), server).run()
     except (FeedError, NftError) as error:
         raise click.ClickException(str(error)) from error
     except PermissionError as error:
         raise click.ClickException(f"{error.strerror}: run as root (CAP_NET_ADMIN)") from error
+
+
+def _config(flags: Mapping[str, object], *, verbose: bool) -> AgentConfig:
+    """The settings in force. Raises click's error, which names every mistake."""
+    try:
+        return resolve(_with_verbose(flags, verbose=verbose), os.environ).config()
+    except ConfigError as error:
+        raise click.ClickException(str(error)) from error
+
+
+def _with_verbose(flags: Mapping[str, object], *, verbose: bool) -> Mapping[str, object]:
+    return {**flags, "log_level": flags["log_level"] or "debug"} if verbose else flags
+
+
+@main.command("config", cls=GroupedCommand)
+@agent_options
+@click.option("-v", "--verbose", is_flag=True, help="The same as --log-level debug.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def show_config(*, verbose: bool, as_json: bool, **flags: object) -> None:
+    """Show the agent's settings: what is in force, and where each value came from.
+
+    Takes the options of `podwire agent`, and the same environment and file. Exits with 1 and
+    names every mistake when an agent could not start so.
+
+    \b
+    Examples:
+      podwire config --config /etc/podwire/config.yaml --node n1
+      podwire config --node n1 --feed kubernetes --routing vxlan --json
+    """
+    found = resolve(_with_verbose(flags, verbose=verbose), os.environ)
+    if as_json:
+        click.echo(settings_json(found))
+    else:
+        from rich.console import Console  # noqa: PLC0415 - the agent draws no tables
+
+        Console().print(settings_table(found))
+        for mistake in found.mistakes:
+            click.echo(f"Error: {mistake}", err=True)
+    if found.mistakes:
+        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -9,15 +9,15 @@ refused, or changed by someone else │
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 
-from podwire_core.errors import NftError
+from podwire_core.backoff import Backoff
+from podwire_core.errors import NftError, ObjectError
 from podwire_core.nft.desired import Desired
 from podwire_core.nft.monitor import Monitor
 from podwire_core.nft.objects import Key, Object
 from podwire_core.nft.owner import Owner
 from podwire_core.snapshot import Change, Snapshot
-from podwire_node.backoff import Backoff
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ REBUILD_AFTER = 3
 
 
 class Programmer:
-    """One Desired, its tables in the kernel, and the watch over them."""
+    """One Desired, its tables in the kernel, and the watch over them (a parts.Work)."""
 
     def __init__(self, name: str, desired: Desired, owner: Owner, monitor: Monitor) -> None:
         self.name = name
@@ -34,6 +34,8 @@ class Programmer:
         self.repairs = 0
         self.failures = 0
         self.problem = ""
+        self.settled = False
+        self._unusable: Sequence[ObjectError] | None = None
         self._owner = owner
         self._monitor = monitor
         self._pending: dict[Key, Object | None] = {}
@@ -42,6 +44,19 @@ class Programmer:
         self._in_a_row = 0
         self._seen_commits = 0
         self._backoff = Backoff()
+        owner.after_commit = self.notice_drift
+
+    def listen_with(self, others: Sequence[Programmer]) -> None:
+        """Let all of these hear the kernel out after each of our commits.
+
+        A filling of many transactions announces more than a socket holds, and to everyone.
+        """
+
+        def hear() -> None:
+            for each in others:
+                each.notice_drift()
+
+        self._owner.after_commit = hear
 
     @property
     def transactions(self) -> int:
@@ -53,9 +68,21 @@ class Programmer:
         """Whether everything wanted is in the kernel, as far as we know."""
         return not self._everything and not self._pending
 
-    def fileno(self) -> int:
-        """Readable when someone committed to nftables."""
-        return self._monitor.fileno()
+    @property
+    def problems(self) -> Sequence[str]:
+        """The kernel's refusal, while it lasts."""
+        return [self.problem] if self.problem else []
+
+    @property
+    def unusable(self) -> Sequence[ObjectError]:
+        """Objects that are not, or not wholly, wanted; asked for once a change, it is not cheap."""
+        if self._unusable is None:
+            self._unusable = tuple(self.desired.problems)
+        return self._unusable
+
+    def watched(self) -> Iterable[tuple[int, Callable[[], None]]]:
+        """See parts.Work: someone committed to nftables."""
+        yield self._monitor.fileno(), self.notice_drift
 
     def close(self) -> None:
         """Stop watching; what is in force stays in force."""
@@ -63,7 +90,10 @@ class Programmer:
 
     def take(self, snapshot: Snapshot, changes: Sequence[Change]) -> None:
         """Take changes in; sync() puts them in force."""
-        self._pending.update(self.desired.update(snapshot, changes))
+        changed = self.desired.update(snapshot, changes)
+        if not self._everything:  # else all that is wanted is compared anyway
+            self._pending.update(changed)
+        self._unusable = None
 
     def notice_drift(self) -> None:
         """Find out whether someone else changed our tables; the next sync() repairs them."""
@@ -73,6 +103,7 @@ class Programmer:
             log.warning(
                 "%s: someone else changed our tables, or announcements were lost: comparing",
                 self.name,
+                extra={"component": self.name},
             )
             self._everything = self._drifted = True
 
@@ -91,26 +122,31 @@ class Programmer:
             self._in_a_row += 1
             until = self._backoff.failed(now)
             log.error(  # noqa: TRY400 - a sentence, not a stack
-                "%s: %s; trying again in %.1f s", self.name, error, until - now
+                "%s: %s; trying again in %.1f s",
+                self.name,
+                error,
+                until - now,
+                extra={"component": self.name},
             )
             return until
         self._backoff.succeeded()
         self.problem, self._in_a_row = "", 0
-        return None
+        self.settled = True
+        return None if self.in_sync else now  # someone else changed our tables meanwhile
 
     def _send(self) -> None:
-        if self._everything:
+        everything, self._everything = self._everything, False
+        drifted, self._drifted = self._drifted, False
+        if everything:
             self._owner.adopt()
             make = self._owner.sync if self._in_a_row < REBUILD_AFTER else self._owner.rebuild
             sent = make(self.desired.wanted)
-            self.repairs += self._drifted and bool(sent)
-            self._drifted = False
+            self.repairs += drifted and bool(sent)
         else:
             sent = self._owner.change(self._pending)
-        self._everything = False
         self._pending.clear()
         if sent:
-            log.info("%s: %s", self.name, _summary(sent.counts()))
+            log.info("%s: %s", self.name, _summary(sent.counts()), extra={"component": self.name})
 
 
 def _summary(counts: dict[tuple[str, str], int]) -> str:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from podwire_core.family import Family, family_of, spelled
-from podwire_core.nft.objects import Element, Key, Object, State
+from podwire_core.nft.objects import Element, Key, Object
 from podwire_core.nft.statements import goto
 from podwire_proxy import skeleton
 from podwire_proxy.frontend import Backend, Frontend, Via
@@ -15,28 +15,31 @@ from podwire_proxy.frontend import Backend, Frontend, Via
 def frontend_objects(
     frontend: Frontend, label: str, slots: tuple[Backend, ...]
 ) -> Iterator[Object]:
-    """Everything one frontend needs in force. Some of it others need too (its choose chain)."""
+    """Everything one frontend needs in force; a part of it others need too (see shares).
+
+    The verdict that leads to it comes last.
+    """
     home = skeleton.table(frontend.family)
     nodeport = frontend.via is Via.NODE_PORT
-    if frontend.via is Via.CLUSTER_IP:
-        yield Element(home, skeleton.CLUSTER_IPS, (frontend.address,))
-    else:
-        yield Element(home, skeleton.EXTERNAL_NODEPORTS, frontend.parts)
-    if not slots:
-        refusals = skeleton.UNAVAILABLE_NODEPORTS if nodeport else skeleton.UNAVAILABLE
-        yield Element(home, refusals, frontend.parts, goto(skeleton.REFUSE), label)
-        return
-    chain = skeleton.choose(frontend.family, frontend.protocol, len(slots), nodeport=nodeport)
-    yield chain
-    source = skeleton.NODEPORTS if nodeport else skeleton.FRONTENDS
-    yield Element(home, source, frontend.parts, goto(chain.name), label)
     for number, backend in enumerate(slots):
         key = _slot_parts(frontend, number)
         yield Element(home, _endpoint_map(frontend), key, (backend.address, str(backend.port)))
         yield Element(home, skeleton.HAIRPIN, (backend.address, backend.address))
+    if frontend.via is Via.CLUSTER_IP:
+        yield Element(home, skeleton.CLUSTER_IPS, (frontend.address,))
+    else:
+        yield Element(home, skeleton.EXTERNAL_NODEPORTS, frontend.parts)
+    if slots:
+        chain = skeleton.choose(frontend.family, frontend.protocol, len(slots), nodeport=nodeport)
+        yield chain
+        source = skeleton.NODEPORTS if nodeport else skeleton.FRONTENDS
+        yield Element(home, source, frontend.parts, goto(chain.name), label)
+    else:
+        refusals = skeleton.UNAVAILABLE_NODEPORTS if nodeport else skeleton.UNAVAILABLE
+        yield Element(home, refusals, frontend.parts, goto(skeleton.REFUSE), label)
 
 
-def slots_in_force(frontend: Frontend, state: State) -> tuple[Backend, ...]:
+def slots_in_force(frontend: Frontend, state: Mapping[Key, str]) -> tuple[Backend, ...]:
     """The slots that the kernel holds for a frontend: how a restarted proxy goes on."""
     prefix = (*skeleton.table(frontend.family).key, "element", _endpoint_map(frontend))
     found: list[Backend] = []

@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from podwire_lab.lookup import NoSuchPod, find_pod
+from podwire_lab.lookup import NoSuchPod, find_pod, owners_of
 from podwire_lab.workloads import LabPod
 
 
@@ -60,3 +60,25 @@ def test_a_pod_is_found(wanted: str, namespace: str | None, found: str) -> None:
 def test_a_pod_that_is_not_found_has_near_names(wanted: str, message: str) -> None:
     with pytest.raises(NoSuchPod, match=message):
         find_pod(wanted, PODS)
+
+
+@pytest.mark.parametrize(
+    ("labels", "owner", "found"),
+    [
+        pytest.param({"pod-template-hash": "5c66"}, "api-5c66", "api", id="a real Deployment's"),
+        pytest.param({}, "api-5c66", None, id="a ReplicaSet that its user wrote"),
+        pytest.param({"pod-template-hash": "77"}, "api-5c66", None, id="another template's hash"),
+        pytest.param({"pod-template-hash": ""}, "api-", None, id="an empty hash"),
+    ],
+)
+def test_a_replica_sets_pod_is_its_deployments(
+    labels: dict[str, str], owner: str, found: str | None
+) -> None:
+    one = pod("shop", "api-5c66-x2k9q", f"ReplicaSet/{owner}")
+    one = msgspec.structs.replace(
+        one, metadata=msgspec.structs.replace(one.metadata, labels=labels)
+    )
+    assert [each.name for each in owners_of(one) if each.kind == "Deployment"] == (
+        [found] if found else []
+    )
+    assert owners_of(one)[0].name == owner

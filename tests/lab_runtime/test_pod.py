@@ -11,7 +11,7 @@ import pytest
 
 from podwire_lab.kubelet.cni_client import CniError
 from podwire_lab.kubelet.pod import PodKeeper
-from podwire_lab.report import ContainerReport, Phase, PodReport
+from podwire_lab.report import ContainerReport, Ended, Phase, PodReport
 from podwire_lab.workloads import LabContainer, LabPod, Probe
 
 IPS = ("10.244.1.5", "fd00:10:244:1::5")
@@ -24,6 +24,9 @@ class FakeClock:
 
     def now(self) -> float:
         return self.time
+
+    def utc(self) -> str:
+        return f"at {self.time:.0f}"
 
     async def sleep(self, seconds: float) -> None:
         sleeper = asyncio.get_running_loop().create_future()
@@ -63,6 +66,15 @@ class FakeMachine:
     from_before: dict[str, FakeRunning] = field(default_factory=dict)
     standing: bool = False
     clears: int = 0
+    graces: list[float] = field(default_factory=list)
+    network: str = ""
+    network_came: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def network_problem(self) -> str:
+        return self.network
+
+    async def network_ready(self) -> None:
+        await self.network_came.wait()
 
     def stands(self) -> bool:
         return self.standing
@@ -77,6 +89,7 @@ class FakeMachine:
     async def clear(self, grace: float) -> None:
         await asyncio.sleep(0)
         assert 0 <= grace <= 3
+        self.graces.append(grace)
         self.clears += 1
         self.standing = False
 
@@ -148,7 +161,7 @@ def live(
 def test_a_pod_is_pending_then_running_then_ready() -> None:
     async def story(_: PodKeeper, machine: FakeMachine, __: FakeClock) -> None:
         assert machine.reports[0] == PodReport(
-            "shop", "web", "u1", containers=machine.reports[0].containers
+            "shop", "web", "u1", containers=machine.reports[0].containers, started_at="at 0"
         )
         assert (machine.last.phase, machine.last.ready) == (Phase.RUNNING, False)
         machine.started[0][1].told.set()
@@ -406,3 +419,97 @@ def test_a_container_that_ended_while_no_runner_was_there(
     row = ContainerReport("main", pid=77, ready=True)
     before = PodReport("shop", "web", "u1", Phase.RUNNING, IPS, ready=True, containers=(row,))
     live(story, pod(restartPolicy=policy), FakeMachine(standing=True), before)
+
+
+def test_a_report_tells_how_a_run_began_and_how_the_last_one_ended() -> None:
+    async def story(_: PodKeeper, machine: FakeMachine, clock: FakeClock) -> None:
+        assert machine.last.containers[0].started_at == "at 0"
+        await clock.forward(5)
+        machine.started[0][1].exit.set_result(3)
+        await settle()
+        row = machine.last.containers[0]
+        assert row.last == Ended(3, "Error", "at 0", "at 5", "exited with 3")
+        assert (row.waiting, row.started_at, row.over) == ("CrashLoopBackOff", "", False)
+        await clock.forward(1)
+        row = machine.last.containers[0]
+        assert (row.waiting, row.started_at, row.last is not None) == ("", "at 6", True)
+
+    live(story, pod())
+
+
+def test_a_command_that_cannot_start_has_ended_in_the_report() -> None:
+    async def story(_: PodKeeper, machine: FakeMachine, __: FakeClock) -> None:
+        last = machine.last.containers[0].last
+        assert last is not None
+        assert (last.code, last.reason) == (128, "StartError")
+
+    live(story, pod(restartPolicy="Never"), FakeMachine(start_errors=[OSError("no")]))
+
+
+def test_init_containers_are_in_the_report_and_what_the_machine_lacks_is_done() -> None:
+    async def story(_: PodKeeper, machine: FakeMachine, __: FakeClock) -> None:
+        machine.started[0][1].exit.set_result(0)
+        await settle()
+        rows = machine.last.init_containers
+        assert [(row.name, row.over) for row in rows] == [("first", True), ("second", True)]
+
+    inits = [{"name": "first"}, {"name": "second"}]
+    live(story, pod(initContainers=inits), FakeMachine(lacks={"second"}))
+
+
+def test_a_pod_waits_for_the_network_and_begins_as_soon_as_it_is_there() -> None:
+    async def story(_: PodKeeper, machine: FakeMachine, clock: FakeClock) -> None:
+        assert machine.last.message == "network not ready: no conflist"
+        await clock.forward(1000)
+        assert machine.started == []
+        machine.network = ""
+        machine.network_came.set()
+        await settle()
+        assert (machine.last.phase, machine.last.message) == (Phase.RUNNING, "")
+
+    live(story, pod(), FakeMachine(network="no conflist"))
+
+
+def test_whoever_deletes_a_pod_says_how_long_it_may_take() -> None:
+    async def story(keeper: PodKeeper, machine: FakeMachine, _: FakeClock) -> None:
+        keeper.stop(1.0)
+        await settle()
+        assert machine.graces == [1.0]
+
+    live(story, pod(terminationGracePeriodSeconds=30))
+
+
+@pytest.mark.parametrize("policy", ["Never", "OnFailure"])
+def test_a_container_that_ended_for_good_is_not_run_again_by_a_new_runner(policy: str) -> None:
+    async def story(_: PodKeeper, machine: FakeMachine, __: FakeClock) -> None:
+        assert machine.started == []
+        assert machine.last.phase is Phase.RUNNING
+        assert machine.last.containers[0].over
+
+    done = ContainerReport("main", last=Ended(0, "Completed", "at 0", "at 1"))
+    rows = (done, ContainerReport("other", pid=77))
+    before = PodReport("shop", "web", "u1", Phase.RUNNING, IPS, containers=rows)
+    containers = [{"name": "main"}, {"name": "other"}]
+
+    async def run() -> None:
+        machine = FakeMachine(standing=True, from_before={"other": FakeRunning(77)})
+        spec = pod(containers=containers, restartPolicy=policy)
+        task = asyncio.create_task(PodKeeper(spec, machine, FakeClock(), before).keep())
+        await settle()
+        await story(PodKeeper(spec, machine, FakeClock(), before), machine, FakeClock())
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+    asyncio.run(run())
+
+
+def test_a_container_that_waited_to_start_again_is_started_and_counted_by_a_new_runner() -> None:
+    async def story(_: PodKeeper, machine: FakeMachine, __: FakeClock) -> None:
+        assert len(machine.started) == 1
+        assert machine.last.containers[0].restarts == 3
+
+    last = Ended(1, "Error", "at 0", "at 1")
+    row = ContainerReport("main", restarts=2, last=last, waiting="CrashLoopBackOff")
+    before = PodReport("shop", "web", "u1", Phase.RUNNING, IPS, containers=(row,))
+    live(story, pod(), FakeMachine(standing=True), before)

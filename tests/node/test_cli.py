@@ -1,27 +1,40 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 from podwire_node.cli import main
+from podwire_node.settings.agent_config import SETTINGS
+
+
+@pytest.fixture(autouse=True)
+def bare(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No variable of whoever runs the tests counts."""
+    for row in SETTINGS:
+        for name in row.variables:
+            monkeypatch.delenv(name, raising=False)
+    monkeypatch.delenv("PODWIRE_CONFIG", raising=False)
 
 
 def test_help_shows_examples_and_every_command() -> None:
     result = CliRunner().invoke(main, ["--help"])
     assert result.exit_code == 0
     assert "Examples:" in result.output
-    for command in ("agent", "lab"):
+    for command in ("agent", "config", "lab"):
         assert f"\n  {command} " in result.output
 
 
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["agent"], "Missing option '--node'"),
+        (["agent"], "node: is needed: give --node, PODWIRE_NODE, NODE_NAME, or node in the file"),
         (["agent", "--node", "n", "--feed", "/nowhere/at/all"], "give a folder of manifests"),
         (["agent", "--node", "a b", "--feed", "/nowhere/at/all"], "is no node name"),
+        (["agent", "--node", "n", "--feed", "/x", "--kubeconfig", "/k"], "needs feed kubernetes"),
+        (["agent", "--node", "n", "--feed", "/x", "--mtu", "x", "--routing", "y"], "--routing"),
         (["nonsense"], "No such command"),
     ],
 )
@@ -36,6 +49,48 @@ def test_the_version_is_the_distributions() -> None:
     assert "0.1.0" in CliRunner().invoke(main, ["--version"]).output
 
 
-def test_agent_help_names_the_feed(tmp_path: Path) -> None:
-    del tmp_path
-    assert "DIR|kubernetes" in CliRunner().invoke(main, ["agent", "--help"]).output
+@pytest.mark.parametrize("command", ["agent", "config"])
+def test_help_names_every_setting_in_its_group(command: str) -> None:
+    text = CliRunner().invoke(main, [command, "--help"]).output
+    assert "DIR|kubernetes" in text
+    for row in SETTINGS:
+        assert f"  {row.flag} " in text
+        assert f"\n{row.group}:\n" in text
+
+
+def test_config_shows_values_and_where_they_came_from(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text("feed: kubernetes\nrouting: vxlan\n")
+    arguments = ["config", "--config", str(path), "--node", "n1"]
+    result = CliRunner(env={"PODWIRE_MTU": "1400"}).invoke(main, [*arguments, "--json"])
+    assert result.exit_code == 0
+    found = json.loads(result.output)
+    assert found["mistakes"] == []
+    assert found["settings"]["node"] == {"value": "n1", "from": "--node"}
+    assert found["settings"]["mtu"] == {"value": 1400, "from": "PODWIRE_MTU"}
+    assert found["settings"]["routing"] == {"value": "vxlan", "from": f"file {path}"}
+    assert found["settings"]["vxlanId"] == {"value": 112, "from": "default"}
+    assert found["settings"].keys() == {row.key for row in SETTINGS}
+    table = CliRunner().invoke(main, arguments, terminal_width=200)
+    assert table.exit_code == 0
+    assert "routing" in table.output
+
+
+def test_config_names_all_mistakes_and_fails() -> None:
+    arguments = ["config", "--mtu", "5", "--vxlan-id", "no"]
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 1
+    assert result.output.count("Error: ") == 4
+    result = CliRunner().invoke(main, [*arguments, "--json"])
+    assert result.exit_code == 1
+    assert len(json.loads(result.output)["mistakes"]) == 4
+
+
+def test_markup_in_a_value_is_shown_as_it_is() -> None:
+    result = CliRunner().invoke(main, ["config", "--node", "n1", "--feed", "/[bold]x[/]"])
+    assert "/[bold]x[/]" in result.output
+
+
+def test_verbose_is_the_most_detailed_level() -> None:
+    result = CliRunner().invoke(main, ["config", "--node", "n", "--feed", "x", "-v", "--json"])
+    assert json.loads(result.output)["settings"]["logLevel"]["value"] == "debug"

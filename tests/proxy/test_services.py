@@ -139,7 +139,7 @@ def test_an_endpoint_in_two_slices_counts_once(node: Node) -> None:
 
 def test_a_slice_may_move_to_another_service(node: Node) -> None:
     node.put(endpoints("other", *range(10, 20), name="web-1"))
-    web = next(frontend for frontend in node.services._slots if frontend.address == "10.96.0.10")
+    web = next(frontend for frontend in node.services._served if frontend.address == "10.96.0.10")
     assert node.services.backends(web) == ()
 
 
@@ -168,7 +168,9 @@ def test_the_older_of_two_services_with_one_address_wins_and_it_is_told(node: No
     (problem,) = node.services.problems
     assert problem.object == "Service default/thief"
     assert "default/web" in problem.reason
-    web = Frontend(next(iter(node.services._slots)).family, Via.CLUSTER_IP, "10.96.0.10", *_tcp80())
+    web = Frontend(
+        next(iter(node.services._served)).family, Via.CLUSTER_IP, "10.96.0.10", *_tcp80()
+    )
     assert len(node.services.backends(web)) == 10
     node.remove(service("web"))
     assert len(node.services.backends(web)) == 1
@@ -266,7 +268,7 @@ def _without_slots(node: Node) -> dict[Any, str]:
 
 
 def _slots(node: Node) -> dict[Frontend, set[Any]]:
-    return {frontend: set(node.services.backends(frontend)) for frontend in node.services._slots}
+    return {frontend: set(node.services.backends(frontend)) for frontend in node.services._served}
 
 
 def test_removing_what_was_never_there_is_silent() -> None:

@@ -2,6 +2,18 @@
 
 Threads only fetch and decode; what it amounts to is worked out by the reader. The queue
 between them is bounded: a reader that is slow slows the server down, not memory up.
+
+Why a refused kind is not waited for, and when (the reflector says after how many answers):
+
+    cannot be read      what that does                     so
+    NetworkPolicies     none is known, none can be put     Services go on; policies stay as they
+                        in force, nor taken out of it      are in the kernel, and the status says so
+    Pods, Namespaces    no subject and no peer is known    the same: half of it would be wrong
+    Services or slices  no frontend, or none with an       policies and routes go on; Services
+                        endpoint                           stay as they are in the kernel
+    Nodes               no route, no NodePort address      the same for routes and Services
+
+The feed says which kinds these are (Batch.unread); the agent begins no part that needs one.
 """
 
 from __future__ import annotations
@@ -9,6 +21,7 @@ from __future__ import annotations
 import os
 import queue
 import threading
+import time
 from collections.abc import Iterable, Sequence
 from typing import Self
 
@@ -28,6 +41,7 @@ from podwire_core.objects import (
 from podwire_core.snapshot import Change, Kind
 
 MAX_QUEUED = 10_000
+CLOSE_S = 2.0
 
 #: Left out on the server's side, as kube-proxy leaves them out.
 _OURS = "!service.kubernetes.io/headless,!service.kubernetes.io/service-proxy-name"
@@ -49,13 +63,18 @@ class ClusterFeed:
         self._messages: queue.Queue[Message] = queue.Queue(MAX_QUEUED)
         self._bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._known: dict[Kind, set[ObjectName]] = {}
-        self._unlisted = {resource.kind for resource in resources}
+        self._unlisted = {resource.kind: resource.path for resource in resources}
+        self._refused: dict[Kind, str] = {}
         self._reported: dict[tuple[Kind, ObjectName], ObjectError] = {}
         self._troubles: dict[Kind, ObjectError] = {}
         self._reflectors = [Reflector(server, resource, self._emit) for resource in resources]
         self._closed = threading.Event()
+        self._lock = threading.Lock()
+        self._users = 1 + len(self._reflectors)  # of the bell: the threads and we
         self._threads = [
-            threading.Thread(target=each.run, name=f"reflector-{number}", daemon=True)
+            threading.Thread(
+                target=self._work, args=[each], name=f"reflector-{number}", daemon=True
+            )
             for number, each in enumerate(self._reflectors)
         ]
         for thread in self._threads:
@@ -72,12 +91,31 @@ class ClusterFeed:
         return self._bell
 
     def close(self) -> None:
-        """Stop watching. Threads that wait for a server's answer end with it."""
+        """Stop watching. Threads end with it, whatever they wait for."""
+        if self._closed.is_set():
+            return
         self._closed.set()
         for reflector in self._reflectors:
             reflector.stop()
+        deadline = time.monotonic() + CLOSE_S
         for thread in self._threads:
-            thread.join(1.0)
+            while thread.is_alive() and time.monotonic() < deadline:
+                thread.join(0.05)
+        self._leave()
+
+    def _work(self, reflector: Reflector) -> None:
+        """A thread's life."""
+        try:
+            reflector.run()
+        finally:
+            self._leave()
+
+    def _leave(self) -> None:
+        """The last one closes the bell: a thread in a name server's silence may stay a while."""
+        with self._lock:
+            self._users -= 1
+            if not self._users:
+                os.close(self._bell)
 
     def read(self) -> Batch:
         """What was said since the last read (see feed.interface)."""
@@ -90,13 +128,18 @@ class ClusterFeed:
                     changes += self._take_list(message, errors)
                 case Event():
                     changes += self._take_event(message, errors)
-                case Trouble(kind, ""):
-                    self._troubles.pop(kind, None)
-                case Trouble(kind, reason):
-                    self._troubles[kind] = ObjectError("", "", "", reason)
-                    errors.append(self._troubles[kind])
-        synced = not self._unlisted
-        return Batch(tuple(changes), tuple(errors), synced, self._standing())
+                case Trouble():
+                    self._take_trouble(message, errors)
+        waiting = tuple(self._waiting())
+        unread = dict(self._refused)
+        return Batch(tuple(changes), tuple(errors), not waiting, self._standing(), waiting, unread)
+
+    def _waiting(self) -> Iterable[str]:
+        """A sentence for each kind that has to be read before it counts."""
+        for kind, path in self._unlisted.items():
+            if kind not in self._refused:
+                known = self._troubles.get(kind)
+                yield f"{kind.__name__}: {known.reason if known else f'{path} is being read'}"
 
     def _standing(self) -> tuple[ObjectError, ...]:
         """All errors that hold now: what keeps kinds from being watched, then objects by name."""
@@ -108,7 +151,7 @@ class ClusterFeed:
         """Called by the reflectors' threads; waits while the reader is behind."""
         while not self._closed.is_set():
             try:
-                self._messages.put(message, timeout=1.0)
+                self._messages.put(message, timeout=0.2)
             except queue.Full:
                 continue
             os.eventfd_write(self._bell, 1)
@@ -127,13 +170,25 @@ class ClusterFeed:
             except queue.Empty:
                 return
 
+    def _take_trouble(self, trouble: Trouble, errors: list[ObjectError]) -> None:
+        kind, reason = trouble.kind, trouble.reason
+        if not reason:
+            self._troubles.pop(kind, None)
+            return
+        if trouble.refused and kind in self._unlisted:
+            self._refused[kind] = reason
+            reason += f"; going on without {kind.__name__} objects"
+        self._troubles[kind] = ObjectError("", "", "", reason)
+        errors.append(self._troubles[kind])
+
     def _take_list(self, listed: Listed, errors: list[ObjectError]) -> list[Change]:
         """A new beginning as a delta: what is not in it any more is gone."""
         kind = listed.kind
         there = listed.objects.keys() | listed.unusable.keys()
         gone = sorted(self._known.get(kind, set()) - there)
         self._known[kind] = set(there)
-        self._unlisted.discard(kind)
+        self._unlisted.pop(kind, None)
+        self._refused.pop(kind, None)
         for known in [known for known in self._reported if known[0] is kind]:
             if known[1] not in listed.unusable:
                 del self._reported[known]

@@ -3,9 +3,13 @@
     no version    ─► stream the initial events (WatchList, Kubernetes 1.32+), or list in pages
     a version     ─► watch from there; bookmarks move the version on without an object
     410, or an ERROR event with 410 ─► the version is too old: begin anew
+    403, 404      ─► as below; told as refused when it was the answer REFUSALS times
     anything else ─► say what is wrong, wait with back-off and jitter, go on from the version
 
 A new beginning is told as one Listed: whoever holds the objects makes a delta of it.
+
+One 403 says little: a server that has just started, and a role that is about to be bound, give
+it too. REFUSALS of them, with their back-off, are about three seconds.
 
 Source: kubernetes.io/docs/reference/using-api/api-concepts, "Efficient detection of changes".
 """
@@ -19,9 +23,11 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from podwire_core.backoff import Backoff
 from podwire_core.errors import ObjectError
 from podwire_core.feed.api_server import Answer, ApiError, ApiServer
 from podwire_core.feed.decode import decode_json
+from podwire_core.feed.transport import Call
 from podwire_core.objects import KubernetesObject, ObjectName
 from podwire_core.snapshot import Kind
 
@@ -29,6 +35,10 @@ PAGE = 500
 WATCH_S = 300  # the server ends a watch after about so long; both sides then start clean
 FIRST_WAIT_S = 0.2
 MAX_WAIT_S = 30.0
+REFUSALS = 5
+
+#: Definite answers: this resource is not for us, or not there.
+_REFUSED = {403, 404}
 
 #: What servers say that do not stream lists: unknown fields, a gate that is off, etcd 3.4.
 _CANNOT_STREAM = {400, 422, 500, 501}
@@ -66,10 +76,14 @@ class Event:
 
 @dataclass(frozen=True)
 class Trouble:
-    """What keeps a kind from being watched; an empty reason: it is over."""
+    """What keeps a kind from being watched; an empty reason: it is over.
+
+    refused: the server means it, so no one should wait for this kind.
+    """
 
     kind: Kind
     reason: str
+    refused: bool = False
 
 
 Message = Listed | Event | Trouble
@@ -124,18 +138,16 @@ class Reflector:
         self._resource = resource
         self._emit = emit
         self._version = ""
-        self._streams_lists = True
         self._stopped = threading.Event()
-        self._answer: Answer | None = None
-        self._wait_s = FIRST_WAIT_S
-        self._trouble = ""
+        self._call = Call()
+        self._backoff = Backoff(FIRST_WAIT_S, MAX_WAIT_S, jitter=0.5)
+        self._told = Trouble(resource.kind, "")
+        self._refusals = 0
 
     def stop(self) -> None:
-        """End run(), from any thread."""
+        """End run(), from any thread, whatever it waits for."""
         self._stopped.set()
-        answer = self._answer
-        if answer is not None:
-            answer.close()
+        self._call.cut()
 
     def run(self) -> None:
         """Work until stopped."""
@@ -154,36 +166,39 @@ class Reflector:
         if self._version:
             self._watch()
             self._stopped.wait(FIRST_WAIT_S)  # a server that ends watches at once is not hammered
-        elif self._streams_lists:
-            self._stream_list()
         else:
-            self._list_pages()
+            self._begin()
 
     def _went_well(self) -> None:
-        self._wait_s = FIRST_WAIT_S
-        if self._trouble:
-            self._trouble = ""
-            self._emit(Trouble(self._resource.kind, ""))
+        self._backoff.succeeded()
+        self._refusals = 0
+        self._tell_trouble("")
 
     def _failed(self, error: Exception) -> None:
-        if isinstance(error, ApiError) and error.status == 410:
-            self._version = ""
-            self._stopped.wait(FIRST_WAIT_S)
-            return
         if self._stopped.is_set():
             return
-        if str(error) != self._trouble:
-            self._trouble = str(error)
-            where = f"{self._server.address}{self._resource.path}"
-            self._emit(Trouble(self._resource.kind, f"{where}: {error}"))
-        jitter = random.uniform(0.5, 1.5)  # noqa: S311 - spreads load, keeps no secret
-        self._stopped.wait(self._wait_s * jitter)
-        self._wait_s = min(self._wait_s * 2, MAX_WAIT_S)
+        status = error.status if isinstance(error, ApiError) else 0
+        if status == 410:
+            expired, self._version = self._version, ""
+            if expired:
+                self._stopped.wait(FIRST_WAIT_S)
+                return
+        self._refusals += status in _REFUSED
+        self._tell_trouble(f"{self._server.address}{self._resource.path}: {error}")
+        self._stopped.wait(self._backoff.failed(0.0))
+
+    def _tell_trouble(self, reason: str) -> None:
+        """Say what is wrong, when it is not what was said last."""
+        refused = bool(reason) and self._refusals >= REFUSALS
+        trouble = Trouble(self._resource.kind, reason, refused)
+        if trouble != self._told:
+            self._told = trouble
+            self._emit(trouble)
 
     # --------------------------------------------------------------------- beginnings
 
-    def _stream_list(self) -> None:
-        """The initial events and then the watch, in one stream."""
+    def _begin(self) -> None:
+        """The initial events and then the watch, in one stream; or a list."""
         query = self._watch_query()
         query |= {"sendInitialEvents": "true", "resourceVersionMatch": "NotOlderThan"}
         try:
@@ -191,14 +206,14 @@ class Reflector:
         except ApiError as error:
             if error.status not in _CANNOT_STREAM:
                 raise
-            self._streams_lists = False  # an older server, or an older etcd behind it: it lists
+            self._list_pages()  # an older server, an older etcd behind it, or a bad moment
 
     def _list_pages(self) -> None:
         found = _Initial()
         token = ""
         while True:
             query = {"limit": str(PAGE)} | ({"continue": token} if token else {})
-            page = msgspec.json.decode(self._get(query).body(), type=_Page)
+            page = self._page(query)
             for raw in page.items or ():
                 self._add(found, raw)
             token = page.metadata.continue_
@@ -206,6 +221,13 @@ class Reflector:
                 break
         self._emit(Listed(self._resource.kind, found.objects, found.unusable))
         self._version = page.metadata.resource_version
+
+    def _page(self, query: dict[str, str]) -> _Page:
+        answer = self._get(query)
+        try:
+            return msgspec.json.decode(answer.body(), type=_Page)
+        finally:
+            answer.release()
 
     # ------------------------------------------------------------------------ watching
 
@@ -273,10 +295,12 @@ class Reflector:
             query = query | {"labelSelector": self._resource.label_selector}
         if self._resource.field_selector:
             query = query | {"fieldSelector": self._resource.field_selector}
-        return self._server.get(self._resource.path, query)
+        return self._server.get(self._resource.path, query, self._call)
 
     def _lines(self, query: dict[str, str]) -> Iterator[bytes]:
-        answer = self._answer = self._get(query)
+        answer = self._get(query)
+        if self._version:
+            self._tell_trouble("")  # a kind of which nothing changes says nothing for a minute
         try:
             for line in answer.lines():
                 if self._stopped.is_set():
@@ -284,5 +308,4 @@ class Reflector:
                 if line:
                     yield line
         finally:
-            self._answer = None
             answer.release()

@@ -29,6 +29,7 @@ class Monitor:
 
     def __init__(self, tables: Iterable[Table], buffer_bytes: int = BUFFER_BYTES) -> None:
         self._tables = {table.key for table in tables}
+        self._names = {name.encode() + b"\0" for _, name in self._tables}
         self._touched = False
         self._socket = socket.socket(
             socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, NETLINK_NETFILTER
@@ -70,12 +71,14 @@ class Monitor:
 
     def _count(self, data: bytes) -> int:
         """Commits that end in this datagram and touched our tables."""
+        if not self._touched and not any(name in data for name in self._names):
+            return 0  # a filling announces hundreds of thousands of elements to everyone
         commits = 0
         for kind, body in _messages(data):
             if kind & 0xFF == _NFT_MSG_NEWGEN:
                 commits += self._touched
                 self._touched = False
-            elif _table(body) in self._tables:
+            elif not self._touched and _table(body) in self._tables:
                 self._touched = True
         return commits
 

@@ -6,19 +6,35 @@
 
 Both send at most one transaction and then sweep away chains and sets that nothing names any
 more. When nothing differs, nothing is sent: a restarted agent disturbs no packet.
+
+Only tables that are not there yet may be filled in parts (sync() of a Walk, whose order is
+safe): one transaction of a quarter of a million elements costs half a gigabyte.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
 
 from podwire_core.delta import Delta
 from podwire_core.errors import NftError
+from podwire_core.nft.desired import Walk
 from podwire_core.nft.kernel import Nft
-from podwire_core.nft.objects import Chain, Key, Object, Set, State, Table
-from podwire_core.nft.transaction import Command, Gone, Transaction, Verb, sweep, transaction
+from podwire_core.nft.ledger import Ledger
+from podwire_core.nft.objects import Chain, Key, Object, Set, Table
+from podwire_core.nft.transaction import (
+    Command,
+    Gone,
+    Several,
+    Transaction,
+    Verb,
+    sweep,
+    transaction,
+)
 
+PART = 4000  # objects of one transaction, when new tables are filled in parts
 _DIGEST = re.compile(r"#[0-9a-f]{8}$")
 
 
@@ -27,20 +43,21 @@ class Owner:
 
     def __init__(self, nft: Nft, tables: Sequence[Table]) -> None:
         self.tables = tuple(tables)
-        self.in_force: State = {}
+        self.in_force = Ledger()
         self.commits = 0
+        #: Called after each transaction; long fillings let the kernel's announcements be heard.
+        self.after_commit: Callable[[], object] = lambda: None
         self._nft = nft
         self._leftovers: set[Key] = set()
 
     def adopt(self) -> None:
         """Learn what the kernel holds of our tables."""
-        self.in_force = self._nft.read(self.tables)
+        self.in_force = Ledger(self._nft.read(self.tables))
         self._leftovers.clear()
 
     def replace(self, want: Mapping[Key, Object]) -> Transaction:
         """Make the tables hold exactly `want`. Returns what was sent; raises NftError."""
-        gone = self.in_force.keys() - want.keys()
-        return self.change({**want, **dict.fromkeys(gone)})
+        return self.change(self._differing(want))
 
     def change(self, some: Mapping[Key, Object | None]) -> Transaction:
         """Make these keys hold these values (None: nothing). Returns what was sent."""
@@ -58,21 +75,50 @@ class Owner:
         """Delete our tables and make them anew, in one transaction: no packet sees a gap."""
         doomed = [Command(Verb.ADD, table) for table in self.tables]  # deleting needs them there
         doomed += [Command(Verb.DELETE, Gone(table.key)) for table in self.tables]
-        fresh = transaction(Delta(added=dict(want)))
+        fresh = transaction(Delta(added=dict(want.items())))
         sent = Transaction((*doomed, *fresh.commands))
         self._commit(sent)
-        self.in_force = {key: each.fingerprint for key, each in want.items()}
+        self.in_force = Ledger({key: each.fingerprint for key, each in want.items()})
         self._leftovers.clear()
         return sent
 
     def sync(self, want: Mapping[Key, Object]) -> Transaction:
         """replace(), or rebuild() where the kernel cannot change a thing in place."""
-        gone = self.in_force.keys() - want.keys()
-        if self._needs_rebuild(self._difference({**want, **dict.fromkeys(gone)})):
+        if not self.in_force and isinstance(want, Walk):
+            return self._fill(want)
+        some = self._differing(want)
+        if self._needs_rebuild(self._difference(some)):
             return self.rebuild(want)
-        sent = self.replace(want)
+        sent = self.change(some)
         # Someone's rule may hold on to what we want gone, or ours to what someone renamed.
         return self.rebuild(want) if self._leftovers else sent
+
+    def _fill(self, want: Walk) -> Transaction:
+        """Fill tables that are not there, in parts; what one part names is in an earlier one."""
+        objects = want.objects()
+        numbers: Counter[tuple[str, str]] = Counter()
+        while part := {each.key: each for each in islice(objects, PART)}:
+            difference = Delta(added=part)
+            sent = transaction(difference)
+            self._commit(sent)
+            self._remember(difference)
+            numbers.update(sent.counts())
+        return Several(numbers=dict(numbers))
+
+    def _differing(self, want: Mapping[Key, Object]) -> dict[Key, Object | None]:
+        """Keys whose value in force is not the wanted one; the rest of `want` is not kept."""
+        some: dict[Key, Object | None] = {}
+        known = 0
+        for key, each in want.items():
+            have = self.in_force.get(key)
+            known += have is not None
+            self._leftovers.discard(key)
+            if have != each.fingerprint:
+                some[key] = each
+        if known < len(self.in_force):
+            wanted = set(want)
+            some.update(dict.fromkeys(key for key in self.in_force if key not in wanted))
+        return some
 
     def _difference(self, some: Mapping[Key, Object | None]) -> Delta[Key, Object]:
         added: dict[Key, Object] = {}
@@ -112,6 +158,7 @@ class Owner:
     def _commit(self, sent: Transaction) -> None:
         self._nft.commit(sent)
         self.commits += 1
+        self.after_commit()
 
     def _remember(self, difference: Delta[Key, Object]) -> None:
         for key, each in (*difference.added.items(), *difference.changed.items()):
@@ -138,11 +185,8 @@ class Owner:
         """Chains and sets that are gone; what a foreign set held went with it."""
         for key in keys:
             self.in_force.pop(key, None)
-        sets = {(*key[:2], key[3]) for key in keys if key[2:3] == ("set",)}
-        inside = [key for key in self.in_force if sets and len(key) == 5]
-        for key in inside:
-            if (*key[:2], key[3]) in sets:
-                del self.in_force[key]
+            if key[2:3] == ("set",):
+                self.in_force.forget_set(key)
 
 
 def _hook(fingerprint: str) -> str:

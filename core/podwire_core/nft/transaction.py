@@ -16,7 +16,7 @@ used that lost its last reference in the same transaction.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import groupby
 
@@ -119,6 +119,23 @@ class Transaction:
             row = (str(command.verb), _noun(command))
             counts[row] = counts.get(row, 0) + 1
         return counts
+
+
+@dataclass(frozen=True)
+class Several(Transaction):
+    """What several transactions did, of which only the numbers are kept."""
+
+    numbers: Mapping[tuple[str, str], int] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return bool(self.numbers)
+
+    def __len__(self) -> int:
+        return sum(self.numbers.values())
+
+    def counts(self) -> dict[tuple[str, str], int]:
+        """See Transaction.counts."""
+        return dict(self.numbers)
 
 
 def _noun(command: Command) -> str:

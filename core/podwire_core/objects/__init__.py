@@ -24,11 +24,13 @@ from podwire_core.objects.base import (
 )
 from podwire_core.objects.cluster import (
     NAMESPACE_NAME_LABEL,
+    NETWORK_UNAVAILABLE,
     Container,
     ContainerPort,
     Namespace,
     Node,
     NodeAddress,
+    NodeCondition,
     NodeSpec,
     NodeStatus,
     Pod,
@@ -59,6 +61,7 @@ from podwire_core.objects.services import (
 
 __all__ = [
     "NAMESPACE_NAME_LABEL",
+    "NETWORK_UNAVAILABLE",
     "SERVICE_NAME_LABEL",
     "ApiName",
     "ClusterObject",
@@ -78,6 +81,7 @@ __all__ = [
     "NetworkPolicySpec",
     "Node",
     "NodeAddress",
+    "NodeCondition",
     "NodeSpec",
     "NodeStatus",
     "ObjectMeta",

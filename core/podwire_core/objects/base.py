@@ -49,8 +49,11 @@ class Protocol(StrEnum):
         return self.value.lower()
 
 
-class Struct(msgspec.Struct, frozen=True, rename=_api_spelling, omit_defaults=True):
-    """Base: frozen, in the API's spelling, defaults left out when written."""
+class Struct(msgspec.Struct, frozen=True, rename=_api_spelling, omit_defaults=True, gc=False):
+    """Base: frozen, in the API's spelling, defaults left out when written.
+
+    gc=False: documents hold no cycles, and a hundred thousand endpoints are not looked through.
+    """
 
     def _set_canonical(self, field: str, canonical: Callable[[str], str]) -> None:
         """Respell one str field, or each item of a tuple field; ValueError names the field."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from msgspec.structs import force_setattr
+
 from podwire_core.family import canonical_address, canonical_network
 from podwire_core.objects.base import (
     ClusterObject,
@@ -14,6 +16,8 @@ from podwire_core.objects.base import (
 )
 
 NAMESPACE_NAME_LABEL = "kubernetes.io/metadata.name"
+#: The condition that cloud controllers set and whoever gives pods their network clears.
+NETWORK_UNAVAILABLE = "NetworkUnavailable"
 
 
 class NodeAddress(Struct, frozen=True):
@@ -38,10 +42,27 @@ class NodeSpec(Struct, frozen=True):
         self._set_canonical("pod_cidrs", canonical_network)
 
 
+class NodeCondition(Struct, frozen=True):
+    """One row of status.conditions; status is True, False or Unknown."""
+
+    type: str
+    status: str = "Unknown"
+
+
 class NodeStatus(Struct, frozen=True):
-    """The node's addresses."""
+    """The node's addresses, and whether its network is up.
+
+    Of all conditions only NetworkUnavailable is kept: nothing of ours reads the others, and a
+    Node whose disk fills up is no change to us.
+    """
 
     addresses: tuple[NodeAddress, ...] | None = None
+    conditions: tuple[NodeCondition, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.conditions:
+            kept = tuple(row for row in self.conditions if row.type == NETWORK_UNAVAILABLE)
+            force_setattr(self, "conditions", kept or None)
 
 
 class Node(ClusterObject, frozen=True):
@@ -54,6 +75,11 @@ class Node(ClusterObject, frozen=True):
     def pod_cidrs(self) -> tuple[str, ...]:
         """CIDRs its pods get their addresses from; empty while no one has given it any."""
         return self.spec.pod_cidrs or ((self.spec.pod_cidr,) if self.spec.pod_cidr else ())
+
+    @property
+    def network_unavailable(self) -> str:
+        """NetworkUnavailable's status: True, False, Unknown; "" where no one has set it."""
+        return self.status.conditions[0].status if self.status.conditions else ""
 
     @property
     def internal_ips(self) -> tuple[str, ...]:

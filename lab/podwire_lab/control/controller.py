@@ -28,7 +28,7 @@ from inotify_simple import INotify, flags
 
 from podwire_core.delta import delta
 from podwire_core.errors import FeedError, ObjectError
-from podwire_core.feed.documents import DocumentError, parse_documents
+from podwire_core.feed.documents import MAX_FILE_BYTES, DocumentError, parse_documents
 from podwire_core.files import write_json
 from podwire_lab.control.desired import desired
 from podwire_lab.control.manifests import Document, Manifest, read_manifest
@@ -77,7 +77,7 @@ class Folder(Generic[T]):
         path = self.path / name
         file = self._files.setdefault(name, _File())
         try:
-            file.found, file.errors = self._reader(path, path.read_bytes())
+            file.found, file.errors = self._reader(path, read_bounded(path))
         except FileNotFoundError:
             del self._files[name]
         except OSError as error:
@@ -92,6 +92,12 @@ class Folder(Generic[T]):
     def errors(self) -> Iterator[ObjectError]:
         """What is wrong with them."""
         return (each for name in sorted(self._files) for each in self._files[name].errors)
+
+
+def read_bounded(path: Path) -> bytes:
+    """A file's content, and one byte more than a reader takes, so that it sees the rest."""
+    with path.open("rb") as file:
+        return file.read(MAX_FILE_BYTES + 1)
 
 
 def read_manifests(path: Path, data: bytes) -> tuple[list[Manifest], list[ObjectError]]:
@@ -204,7 +210,7 @@ class Outputs:
 def _read_object(path: Path) -> Document | None:
     """A document that this process published before; None for what it never wrote like that."""
     try:
-        document = msgspec.json.decode(path.read_bytes(), type=Document)
+        document = msgspec.json.decode(read_bounded(path), type=Document)
         if document["kind"] == "Pod":
             msgspec.convert(document, LabPod)
         return document if isinstance(document["metadata"], dict) else None

@@ -18,6 +18,11 @@ Document = dict[str, Any]
 #: An object's file is KIND.NAMESPACE.NAME.json; with the longest kind, a namespace of 63 and
 #: the 20 characters that a pod's name adds to its owner's, it stays below Linux' 255 bytes.
 MAX_NAME = 140
+MAX_FILE_NAME = 255  # Linux' NAME_MAX
+
+
+class Ignored(ObjectError):  # noqa: N818 - a state of the object
+    """Nobody's mistake: an object of a kind that a lab leaves aside."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,11 +68,10 @@ def read_manifest(source: str, document: Document) -> Manifest:
     called = name_of(document, kind or KubernetesObject)
     label = f"{document.get('kind', 'object')} {called or 'without a name'}"
     if kind is None:
-        raise ObjectError(
-            source, label, "kind", f"is ignored: a lab does not know {_spelt(document)}"
-        )
+        reason = f"is ignored: a lab does not know {_spelt(document)}"
+        raise Ignored(source, label, "kind", reason)
     if kind is Node:
-        raise ObjectError(source, label, "kind", "is ignored: nodes are the lab's own")
+        raise Ignored(source, label, "kind", "is ignored: nodes are the lab's own")
     try:
         plain = msgspec.json.decode(msgspec.json.encode(document))
         found = msgspec.convert(plain, kind)

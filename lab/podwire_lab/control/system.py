@@ -37,6 +37,7 @@ _DNS_DEPLOYMENT: Document = {
                 "containers": [
                     {
                         "name": "dns",
+                        "image": DNS_COMMAND,  # never pulled; a real API server wants one
                         "command": [DNS_COMMAND],
                         "ports": [
                             {"name": "dns", "containerPort": 53, "protocol": "UDP"},

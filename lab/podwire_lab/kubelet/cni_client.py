@@ -1,8 +1,13 @@
-"""The runtime's side of CNI: calls the plugin for one pod as containerd would.
+"""The runtime's side of CNI: calls a chain of plugins for one pod as containerd would.
 
-A failed ADD is followed by DEL, DEL twice is fine, and a container is never in two calls at
-once: that is the caller's part. Here: the environment, the configuration, a bound on calls
-at the same time, and a deadline.
+    ADD   first ─► … ─► last, each with the result of the one before it
+    DEL   last ─► … ─► first, with the configuration and the final result of the ADD
+
+Both are remembered in a file a pod, written before the first plugin is called: a DEL needs
+them when the node's configuration has changed or gone since, and a pod that no plugin was
+ever called for needs no DEL. A failed ADD is followed by DEL, DEL twice is fine, and a
+container is never in two calls at once: that is the caller's part. Here: the environment, a
+bound on calls at the same time, and a deadline for each.
 
 Source: CNI specification 1.1.0, sections 2 and 3.
 """
@@ -14,12 +19,15 @@ import hashlib
 import os
 import shutil
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
-from podwire_lab.topology import LabNode
+from podwire_core.files import write_json
+from podwire_lab.kubelet.networks import NetworkList, Networks, NotInstalledError
 
 _AT_ONCE = 3
 _DEADLINE = 60.0
@@ -70,36 +78,71 @@ class _Refusal(msgspec.Struct):
     details: str = ""
 
 
-class CniClient:
-    """The plugin of one node, its configuration and its state."""
+class Attached(msgspec.Struct, frozen=True):
+    """What is remembered of an ADD. `result` is None until its last plugin has answered."""
 
-    def __init__(self, node: LabNode, state: Path) -> None:
-        self._argv = plugin_argv()
-        self._config = msgspec.json.encode(
-            {
-                "cniVersion": "1.1.0",
-                "name": "podwire",
-                "type": "podwire-cni",
-                "ranges": node.pod_cidrs,
-                "stateDir": str(state),
-            }
-        )
+    network: NetworkList
+    result: dict[str, Any] | None = None
+
+
+class CniClient:
+    """The plugins of one node. `memory` is a folder of this client's own."""
+
+    def __init__(self, networks: Networks, memory: Path, *folders: Path) -> None:
+        self.networks = networks
+        self._memory = memory
+        self._path = os.pathsep.join(map(str, (Path(sys.executable).parent, *folders)))
         self._calls = asyncio.Semaphore(_AT_ONCE)
 
     async def add(self, attachment: Attachment) -> tuple[str, ...]:
-        """Wire the pod; its addresses. Raises CniError."""
-        output = await self._call("ADD", attachment)
+        """Wire the pod; its addresses. Raises CniError, OSError."""
         try:
-            result = msgspec.json.decode(output, type=_Result)
-        except msgspec.DecodeError as error:
-            raise CniError(f"CNI ADD gave no result: {error}") from error
-        return tuple(row.address.partition("/")[0] for row in result.ips)
+            network = self.networks.current()
+        except NotInstalledError as error:
+            raise CniError(f"network not ready: {error}") from error
+        self._remember(attachment, Attached(network))
+        whole, read = None, _Result()
+        for plugin in network.plugins:
+            output = await self._call("ADD", attachment, network, plugin, whole)
+            whole, read = _result_of(output)
+        if not read.ips:
+            raise CniError("CNI ADD gave no addresses")
+        self._remember(attachment, Attached(network, whole))
+        return tuple(row.address.partition("/")[0] for row in read.ips)
 
     async def delete(self, attachment: Attachment) -> None:
-        """Undo it. Raises CniError."""
-        await self._call("DEL", attachment)
+        """Undo it. Raises CniError, OSError."""
+        attached = self._remembered(attachment)
+        if attached is None:
+            return
+        for plugin in reversed(attached.network.plugins):
+            await self._call("DEL", attachment, attached.network, plugin, attached.result)
+        self._file(attachment).unlink(missing_ok=True)
 
-    async def _call(self, command: str, attachment: Attachment) -> bytes:
+    def _file(self, attachment: Attachment) -> Path:
+        return self._memory / f"{attachment.container_id}.json"
+
+    def _remember(self, attachment: Attachment, attached: Attached) -> None:
+        self._memory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        write_json(self._file(attachment), attached)
+
+    def _remembered(self, attachment: Attachment) -> Attached | None:
+        """None: no plugin was called, or all is undone."""
+        try:
+            return msgspec.json.decode(self._file(attachment).read_bytes(), type=Attached)
+        except FileNotFoundError:
+            return None
+        except msgspec.DecodeError as error:
+            raise CniError(f"what an ADD left cannot be read: {error}") from error
+
+    async def _call(
+        self,
+        command: str,
+        attachment: Attachment,
+        network: NetworkList,
+        plugin: Mapping[str, Any],
+        previous: Mapping[str, Any] | None,
+    ) -> bytes:
         environment = {
             **os.environ,
             "CNI_COMMAND": command,
@@ -107,11 +150,11 @@ class CniClient:
             "CNI_NETNS": attachment.netns,
             "CNI_IFNAME": "eth0",
             "CNI_ARGS": attachment.arguments,
-            "CNI_PATH": str(Path(sys.executable).parent),
+            "CNI_PATH": self._path,
         }
         async with self._calls:
             process = await asyncio.create_subprocess_exec(
-                *self._argv,
+                *plugin_argv(plugin["type"], self._path),
                 env=environment,
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
@@ -119,7 +162,9 @@ class CniClient:
             )
             try:
                 async with asyncio.timeout(_DEADLINE):
-                    output, errors = await process.communicate(self._config)
+                    output, errors = await process.communicate(
+                        network.configuration(plugin, previous)
+                    )
             except TimeoutError as error:
                 raise CniError(f"CNI {command} took more than {_DEADLINE:.0f} s") from error
             finally:
@@ -131,11 +176,23 @@ class CniClient:
         return output
 
 
-def plugin_argv() -> list[str]:
-    """The plugin beside this interpreter, else its module."""
-    folder = str(Path(sys.executable).parent)
-    found = shutil.which("podwire-cni", path=folder)
-    return [found] if found else [sys.executable, "-m", "podwire_cni.plugin"]
+def plugin_argv(kind: str, path: str) -> list[str]:
+    """The plugin in the path's folders; ours is also found as a module. Raises CniError."""
+    found = shutil.which(kind, path=path)
+    if found:
+        return [found]
+    if kind == "podwire-cni":
+        return [sys.executable, "-m", "podwire_cni.plugin"]
+    raise CniError(f"no plugin {kind!r} in {path}")
+
+
+def _result_of(output: bytes) -> tuple[dict[str, Any], _Result]:
+    """An ADD's answer, whole and as we read it. Raises CniError."""
+    try:
+        whole = msgspec.json.decode(output, type=dict[str, Any])
+        return whole, msgspec.convert(whole, type=_Result)
+    except msgspec.MsgspecError as error:
+        raise CniError(f"CNI ADD gave no result: {error}") from error
 
 
 def _reason(output: bytes, errors: bytes) -> str:

@@ -50,10 +50,18 @@ def argv_of(
 
 
 def environment_of(
-    pod: LabPod, container: LabContainer, ips: tuple[str, ...], host_ip: str
+    pod: LabPod,
+    container: LabContainer,
+    ips: tuple[str, ...],
+    host_ip: str,
+    given: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
-    """The container's environment: a plain one, the pod's facts, and what its author wrote."""
+    """The container's environment: a plain one, the pod's facts, and what its author wrote.
+
+    given: what all containers of the node get; anything else goes before it.
+    """
     environment = {
+        **(given or {}),
         "PATH": _PATH,
         "HOME": "/root",
         "HOSTNAME": hostname_of(pod),

@@ -11,13 +11,16 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Protocol
 
-from podwire_lab.report import ContainerReport
+from podwire_core.backoff import Backoff
+from podwire_lab.report import ContainerReport, Ended
 from podwire_lab.workloads import LabContainer, Probe
 
 _RETRY_UNTIL_READY = 1.0
+#: Seconds between tries of whatever failed: the first, and the longest.
+FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0
 #: A container that ran this long has earned a fresh back-off.
 _FORGIVEN_AFTER = 120.0
 #: One that has failed is ready after it ran as long as its back-off was, at most so long.
@@ -30,6 +33,10 @@ class Clock:
     def now(self) -> float:
         """Seconds since some moment."""
         return time.monotonic()
+
+    def utc(self) -> str:
+        """The time of day as the API writes it: RFC 3339, whole seconds."""
+        return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
     async def sleep(self, seconds: float) -> None:
         """Give the loop to others for so long."""
@@ -76,31 +83,6 @@ class Starter(Protocol):
         ...
 
 
-@dataclass
-class Backoff:
-    """Delays that double from `first` to `longest` seconds."""
-
-    first: float = 1.0
-    longest: float = 60.0
-    failures: int = 0
-
-    def delay(self) -> float:
-        """The next delay."""
-        self.failures += 1
-        return self.last
-
-    @property
-    def last(self) -> float:
-        """The delay that was last given; 0 when there was none."""
-        if self.failures == 0:
-            return 0.0
-        return min(self.longest, self.first * 2.0 ** min(self.failures - 1, 16))
-
-    def forgive(self) -> None:
-        """Begin again with the first delay."""
-        self.failures = 0
-
-
 class ContainerKeeper:
     """Keeps one container running; `report` says how it stands, `changed` is told when it does.
 
@@ -122,22 +104,28 @@ class ContainerKeeper:
         self._starter = starter
         self._clock = clock
         self._changed = changed
-        self._backoff = Backoff()
+        self._backoff = Backoff(FIRST_WAIT, LONGEST_WAIT)
         self._running: Running | None = None
-        self._restarts = before.restarts if before else 0
-        self._ready = before.ready if before else False
-        self._had_process = before is not None and before.pid != 0
+        was = before or ContainerReport(container.name)
+        self._restarts, self._ready = was.restarts, was.ready
+        self._started_at, self._last, self._waiting = was.started_at, was.last, was.waiting
+        self._over = was.over
+        self._had_process = was.pid != 0
         self._lost = False
 
     @property
     def report(self) -> ContainerReport:
         """How it stands now."""
+        running = self._running
         return ContainerReport(
             name=self._container.name,
-            pid=self._running.pid if self._running else 0,
+            pid=running.pid if running else 0,
             restarts=self._restarts,
-            ready=self._ready and self._running is not None,
-            command=self._running.command if self._running else (),
+            ready=self._ready and running is not None,
+            command=running.command if running else (),
+            started_at=self._started_at if running else "",
+            last=self._last,
+            waiting="" if running else self._waiting,
         )
 
     def adopt(self) -> None:
@@ -146,48 +134,66 @@ class ContainerKeeper:
         One that is gone has ended, with a code that nobody knows: it is not simply started,
         because what is to run once (restartPolicy Never) would run twice.
         """
+        if self._over:
+            return
         self._running = self._starter.find(self._container)
         self._lost = self._running is None and (
             self._had_process or self._restart_policy == "Never"
         )
+        if self._running is None and self._waiting:
+            self._restarts += 1  # its pause is over: no one waited for its end
+
+    def skip(self) -> None:
+        """Nothing to run here: it has ended well."""
+        now = self._clock.utc()
+        self._last = Ended(0, "Completed", now, now, "this machine does not have its command")
 
     async def keep(self, ips: tuple[str, ...]) -> int | None:
         """Run it until it has ended for good; its last exit code."""
+        if self._over and self._last is not None:
+            return self._last.code
         while True:
             started = self._clock.now()
-            code, ending = await self._run_once(ips)
+            ended = await self._run_once(ips)
+            self._last = ended
             again = self._restart_policy == "Always" or (
-                self._restart_policy == "OnFailure" and code != 0
+                self._restart_policy == "OnFailure" and ended.code != 0
             )
+            said = f"container {self._container.name} {ended.message}"
             if not again:
-                self._changed("" if code == 0 else f"container {self._container.name} {ending}")
-                return code
-            await self._pause(ending, self._clock.now() - started)
+                self._changed("" if ended.code == 0 else said)
+                return ended.code
+            await self._pause(said, self._clock.now() - started)
 
-    async def _run_once(self, ips: tuple[str, ...]) -> tuple[int | None, str]:
-        """One run, from its start or its being taken over: its exit code, and that in words."""
+    async def _run_once(self, ips: tuple[str, ...]) -> Ended:
+        """One run, from its start or its being taken over, until it ended."""
         if self._lost:
             self._lost = False
-            return None, "ended while no runner was there"
-        try:
-            if self._running is None:
+            return self._ended(None, "ended while no runner was there")
+        if self._running is None:
+            try:
                 self._running = self._starter.start(self._container, ips)
-                self._ready = False
+            except (OSError, ValueError) as error:
+                now = self._clock.utc()
+                return Ended(128, "StartError", now, now, f"does not start: {error}")
+            self._ready, self._waiting, self._started_at = False, "", self._clock.utc()
+        try:
             self._changed("")
             code = await self._watch(self._running, ips)
-        except (OSError, ValueError) as error:
-            return 127, f"does not start: {error}"
         finally:
             self._running = None
-        return code, f"exited with {'an unknown code' if code is None else code}"
+        return self._ended(code, f"exited with {'an unknown code' if code is None else code}")
 
-    async def _pause(self, ending: str, ran: float) -> None:
+    def _ended(self, code: int | None, words: str) -> Ended:
+        reasons = {None: "ContainerStatusUnknown", 0: "Completed"}
+        return Ended(code, reasons.get(code, "Error"), self._started_at, self._clock.utc(), words)
+
+    async def _pause(self, said: str, ran: float) -> None:
         if ran >= _FORGIVEN_AFTER:
-            self._backoff.forgive()
-        delay = self._backoff.delay()
-        self._changed(
-            f"container {self._container.name} {ending}; starts again after {delay:.0f} s"
-        )
+            self._backoff.succeeded()
+        delay = self._backoff.failed(0.0)  # so `until` is the delay itself
+        self._waiting = "CrashLoopBackOff"
+        self._changed(f"{said}; starts again after {delay:.0f} s")
         await self._clock.sleep(delay)
         self._restarts += 1
 
@@ -201,8 +207,8 @@ class ContainerKeeper:
 
     async def _follow_readiness(self, running: Running, ips: tuple[str, ...]) -> None:
         await running.serving()
-        if self._backoff.failures:  # who has just failed may fail again at once
-            await self._clock.sleep(min(_DOUBTED_FOR, self._backoff.last))
+        if self._backoff.until:  # who has just failed may fail again at once
+            await self._clock.sleep(min(_DOUBTED_FOR, self._backoff.until))
         probe = self._container.readiness_probe
         if probe is None:
             self._set_ready(ready=True)

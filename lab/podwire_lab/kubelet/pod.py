@@ -1,6 +1,6 @@
 """One pod of this node, from its first sight until nothing of it is left.
 
-    Pending ─► sandbox (netns, CNI ADD) ─► init containers ─► Running ─► Succeeded, Failed
+    Pending ─► network ─► sandbox (netns, CNI ADD) ─► init containers ─► Running ─► the end
        any of these, when the pod is to go ─► end processes ─► CNI DEL ─► no report
 
 What fails is said in the report and tried again with back-off; no pod holds up another.
@@ -13,8 +13,15 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Protocol, TypeVar
 
+from podwire_core.backoff import Backoff
 from podwire_lab.kubelet.cni_client import CniError
-from podwire_lab.kubelet.container import Backoff, Clock, ContainerKeeper, Starter
+from podwire_lab.kubelet.container import (
+    FIRST_WAIT,
+    LONGEST_WAIT,
+    Clock,
+    ContainerKeeper,
+    Starter,
+)
 from podwire_lab.machine.processes import ProcessesError
 from podwire_lab.report import ContainerReport, Phase, PodReport
 from podwire_lab.workloads import LabContainer, LabPod
@@ -28,6 +35,14 @@ _LONGEST_GRACE = 3.0
 
 class Machine(Starter, Protocol):
     """What one pod needs of its node."""
+
+    def network_problem(self) -> str:
+        """Why no pod can be wired now; "" when one can, or when this one need not be."""
+        ...
+
+    async def network_ready(self) -> None:
+        """Return when there is no such problem any more."""
+        ...
 
     def stands(self) -> bool:
         """Whether its network namespace is there."""
@@ -63,16 +78,20 @@ class PodKeeper:
         self._machine = machine
         self._clock = clock
         self._stop = asyncio.Event()
+        self._grace = float(pod.spec.termination_grace_period_seconds)
         self._phase = before.phase if before else Phase.PENDING
         self._ips = before.pod_ips if before else ()
         self._message = before.message if before else ""
-        known = {row.name: row for row in before.containers} if before else {}
+        self._started_at = before.started_at if before else ""
+        rows = (*before.containers, *before.init_containers) if before else ()
+        known = {row.name: row for row in rows}
         self._mains = [self._keeper(each, known) for each in pod.spec.containers or ()]
         self._sidecars = [
             self._keeper(each, known, "Always")
             for each in pod.spec.init_containers or ()
             if each.restart_policy == "Always"
         ]
+        self._inits = self._init_keepers(known)
         self._told: PodReport | None = None
 
     @property
@@ -88,10 +107,14 @@ class PodKeeper:
             ready=self._phase is Phase.RUNNING and all(each.ready for each in containers),
             containers=containers,
             message=self._message,
+            started_at=self._started_at,
+            init_containers=tuple(each.report for _, each in self._inits),
         )
 
-    def stop(self) -> None:
-        """The pod is to go."""
+    def stop(self, grace: float | None = None) -> None:
+        """The pod is to go; `grace` seconds, when whoever deletes it said how many."""
+        if grace is not None:
+            self._grace = min(self._grace, grace)
         self._stop.set()
 
     async def keep(self) -> None:
@@ -130,15 +153,19 @@ class PodKeeper:
     async def _begin(self) -> bool:
         """The sandbox, then the init containers; false when one of them failed for good."""
         self._phase, self._ips = Phase.PENDING, ()
+        self._started_at = self._started_at or self._clock.utc()
+        while problem := self._machine.network_problem():
+            self._say(f"network not ready: {problem}")
+            await self._machine.network_ready()
         self._say("")  # a report stands before the namespace, so that none is forgotten
         self._ips = await self._insist(self._machine.make)
         self._say("")
-        policy = "Never" if self.pod.spec.restart_policy == "Never" else "OnFailure"
-        for container in self.pod.spec.init_containers or ():
-            if container.restart_policy != "Always" and self._machine.runs(container):
-                keeper = self._keeper(container, {}, policy)
-                if await keeper.keep(self._ips) != 0:
-                    return False
+        self._inits = self._init_keepers({})  # in a new sandbox they run again
+        for container, keeper in self._inits:
+            if not self._machine.runs(container):
+                keeper.skip()
+            elif await keeper.keep(self._ips) != 0:
+                return False
         return True
 
     async def _run(self) -> list[int | None]:
@@ -157,19 +184,29 @@ class PodKeeper:
         await self._insist(self._clear)
 
     async def _clear(self) -> None:
-        grace = min(_LONGEST_GRACE, self.pod.spec.termination_grace_period_seconds)
-        await self._machine.clear(grace)
+        await self._machine.clear(min(self._grace, _LONGEST_GRACE))
 
     async def _insist(self, act: Callable[[], Awaitable[T]]) -> T:
         """Try until it works; what went wrong is in the report meanwhile."""
-        backoff = Backoff()
+        backoff = Backoff(FIRST_WAIT, LONGEST_WAIT)
         while True:
             try:
                 return await act()
             except (CniError, OSError, ProcessesError) as error:
-                delay = backoff.delay()
+                delay = backoff.failed(0.0)
                 self._say(f"{error}; tries again after {delay:.0f} s")
                 await self._clock.sleep(delay)
+
+    def _init_keepers(
+        self, known: dict[str, ContainerReport]
+    ) -> list[tuple[LabContainer, ContainerKeeper]]:
+        """Those that run first and end, in order; a sidecar is none of them."""
+        policy = "Never" if self.pod.spec.restart_policy == "Never" else "OnFailure"
+        return [
+            (each, self._keeper(each, known, policy))
+            for each in self.pod.spec.init_containers or ()
+            if each.restart_policy != "Always"
+        ]
 
     def _keeper(
         self,

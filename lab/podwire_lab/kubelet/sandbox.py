@@ -7,15 +7,18 @@ import logging
 import os
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from podwire_core.files import write_json, write_whole
+from podwire_core.files import write_whole
 from podwire_lab.folders import Folders
 from podwire_lab.kubelet import command, probes
+from podwire_lab.kubelet.accounts import Accounts, NoAccounts, wants
 from podwire_lab.kubelet.cni_client import Attachment, CniClient, CniError
 from podwire_lab.kubelet.container import Running
+from podwire_lab.kubelet.networks import NotInstalledError
 from podwire_lab.machine import namespaces, processes
 from podwire_lab.machine.processes import Process
 from podwire_lab.report import PodReport
@@ -23,7 +26,9 @@ from podwire_lab.topology import DNS_V4, Lab, LabNode
 from podwire_lab.workloads import LabContainer, LabPod, Probe
 
 _LAUNCH = str(Path(__file__).with_name("launch.py"))
-_LOG_BYTES = 10 * 1024 * 1024
+#: What a container's log may grow to before it is moved aside.
+LOG_BYTES = 10 * 1024 * 1024
+_PIECE = 256 * 1024
 
 #: What container runtimes allow unprivileged programs in a pod's own network.
 _POD_SYSCTLS = {
@@ -62,23 +67,36 @@ class ContainerProcess:
             self._tell = None
 
 
+@dataclass(frozen=True)
+class Place:
+    """What all pods of one node share. `environment` is given to every container."""
+
+    lab: Lab
+    node: LabNode
+    cni: CniClient
+    environment: Mapping[str, str] = field(default_factory=dict)
+    accounts: Accounts = field(default_factory=NoAccounts)
+
+
 class Sandbox:
-    """A pod.Machine on the real kernel. `running` are processes by mark, found at the start."""
+    """A pod.Machine on the real kernel.
+
+    running: processes by mark, found at the start. told: where reports go.
+    """
 
     def __init__(
         self,
-        lab: Lab,
-        node: LabNode,
+        place: Place,
         pod: LabPod,
-        cni: CniClient,
         running: Mapping[str, int],
+        told: Callable[[PodReport | None], None],
     ) -> None:
-        self._lab, self._node, self._pod, self._cni = lab, node, pod, cni
-        self._running = running
+        lab, self._node, self._cni = place.lab, place.node, place.cni
+        self._place, self._pod, self._running, self._told = place, pod, running, told
+        self._said = ""
         folders = Folders.of(lab.name)
         self._objects = folders.objects
         self._folder = folders.pod(*pod.name)
-        self._report = folders.reports / node.name / f"{pod.name.namespace}.{pod.name.name}.json"
         self._netns = namespaces.pod_netns(lab.name, *pod.name)
         self._mark = "/".join((lab.name, *pod.name, pod.metadata.uid, ""))
 
@@ -88,6 +106,20 @@ class Sandbox:
     def _home(self) -> str:
         """The namespace that its processes run in: its own, or its node's."""
         return self._node.netns if self._pod.spec.host_network else self._netns
+
+    def network_problem(self) -> str:
+        """See pod.Machine."""
+        if self._pod.spec.host_network:
+            return ""
+        try:
+            self._cni.networks.current()
+        except NotInstalledError as error:
+            return str(error)
+        return ""
+
+    async def network_ready(self) -> None:
+        """See pod.Machine."""
+        await self._cni.networks.ready()
 
     def stands(self) -> bool:
         """See pod.Machine."""
@@ -102,11 +134,12 @@ class Sandbox:
             await asyncio.to_thread(namespaces.create, self._netns, _POD_SYSCTLS)
             try:
                 ips = await self._cni.add(self._attachment())
-            except CniError:
-                with suppress(CniError):
+            except (CniError, OSError):
+                with suppress(CniError, OSError):
                     await self.clear(0)
                 raise
         self._write_etc(ips)
+        await self._place.accounts.give(self._pod, self.account)
         return ips
 
     async def clear(self, grace: float) -> None:
@@ -121,6 +154,11 @@ class Sandbox:
         if not self._pod.spec.host_network:
             await self._cni.delete(self._attachment())
             await asyncio.to_thread(namespaces.delete, self._netns)
+
+    @property
+    def account(self) -> Path:
+        """Where the files of its ServiceAccount are, if it has any."""
+        return self._folder / "serviceaccount"
 
     def _attachment(self) -> Attachment:
         path = namespaces.path(self._netns)
@@ -145,11 +183,14 @@ class Sandbox:
 
     def start(self, container: LabContainer, ips: tuple[str, ...]) -> Running:
         """See container.Starter."""
-        environment = command.environment_of(self._pod, container, ips, self._node.ips[0])
+        environment = command.environment_of(
+            self._pod, container, ips, self._node.ips[0], self._place.environment
+        )
         environment[processes.CONTAINER] = self._mark + container.name
         argv, tells = command.argv_of(container, environment, self._objects, shutil.which)
         launch = (sys.executable, "-I", "-S", _LAUNCH, str(namespaces.path(self._home)))
-        etc = (str(self._folder / "resolv.conf"), str(self._folder / "hosts"))
+        account = str(self.account) if self.runs(container) and wants(container) else ""
+        etc = (str(self._folder / "resolv.conf"), str(self._folder / "hosts"), account)
         words = (*launch, command.hostname_of(self._pod), *etc, *argv)
         ours, theirs = os.pipe() if tells else (None, None)
         try:
@@ -192,12 +233,10 @@ class Sandbox:
         """See pod.Machine."""
         if report is None:
             shutil.rmtree(self._folder, ignore_errors=True)
-            self._report.unlink(missing_ok=True)
-            return
-        if report.message:
+        elif report.message and report.message != self._said:
             _log.warning("pod %s: %s", self._pod.name, report.message)
-        with suppress(FileNotFoundError):  # `down` took the lab's folder away
-            write_json(self._report, report)
+        self._said = report.message if report else ""
+        self._told(report)
 
     def log(self, container: LabContainer) -> Path:
         """Where a container's output goes."""
@@ -208,9 +247,22 @@ class Sandbox:
         """Move logs that have grown too long aside; their writers append, so they go on."""
         with suppress(FileNotFoundError):  # the pod has just gone
             for log in self._folder.glob("*.log"):
-                if log.stat().st_size > _LOG_BYTES:
-                    write_whole(log.with_suffix(".log.1"), log.read_bytes())
-                    os.truncate(log, 0)
+                bound_log(log)
+
+
+def bound_log(log: Path) -> None:
+    """The end of a log that has grown too long to a file beside it, in pieces."""
+    if log.stat().st_size <= LOG_BYTES:
+        return
+    with log.open("rb") as source, log.with_suffix(".log.1.new").open("wb") as target:
+        os.fchmod(target.fileno(), 0o600)
+        source.seek(-LOG_BYTES, os.SEEK_END)
+        left = LOG_BYTES
+        while left > 0 and (piece := source.read(min(left, _PIECE))):
+            target.write(piece)
+            left -= len(piece)
+    Path(target.name).rename(log.with_suffix(".log.1"))
+    os.truncate(log, 0)
 
 
 def _text(lines: list[str]) -> bytes:

@@ -1,7 +1,10 @@
 """A lab from nothing to ready, and back to nothing.
 
-    up     check ─► folders ─► fabric, nodes ─► manifests ─► controller, runners, agents ─► wait
+    up     check ─► folders ─► fabric, nodes ─► control plane ─► runners, agents ─► wait
     down   end processes ─► delete namespaces ─► remove folders
+
+The control plane is the small one, which takes manifests as files, or a real one, which takes
+them when it serves (kubernetes.bootstrap).
 
 The folders come first, so whatever happens after that, `down` finds what was made. `down`
 needs no lab.json: namespaces are found by their prefix, processes by their namespace.
@@ -10,34 +13,36 @@ needs no lab.json: namespaces are found by their prefix, processes by their name
 from __future__ import annotations
 
 import os
-import select
 import shutil
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from podwire_core.errors import ObjectError, PodwireError
-from podwire_lab import applied, folders
+from podwire_lab import applied, changes, folders
 from podwire_lab.control.manifests import Manifest
 from podwire_lab.folders import Folders
+from podwire_lab.kubernetes import bootstrap, plane
+from podwire_lab.kubernetes import proxy as kube_proxy
+from podwire_lab.kubernetes.applying import Sourced
+from podwire_lab.kubernetes.settled import Versions
 from podwire_lab.machine import daemons, links, namespaces, processes, requirements
+from podwire_lab.machine.readiness import NotReady, Say, silent, wait, wait_until_ready
 from podwire_lab.overview import Lookout, Overview
-from podwire_lab.topology import Lab, netns_prefix, plan_lab
-
-Say = Callable[[str], None]
+from podwire_lab.topology import Lab, Proxy, netns_prefix, plan_lab
 
 _GRACE = 2.0
 _ROUNDS = 10
-_LOOK_AT_LEAST_EVERY = 0.2  # seconds; an agent's status and a process that dies wake no one
 
 
 class NotUp(PodwireError):  # noqa: N818 - a state of the lab
     """The lab was not made; nothing of it is there. The text says why."""
 
 
-class NotReady(PodwireError):  # noqa: N818 - a state of the lab
-    """The lab is there and not ready; the text says what is missing, a line each."""
+class NotDown(PodwireError):  # noqa: N818 - a state of the lab
+    """Something of the lab is still there; the text says what."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,29 @@ class Raised:
 
     overview: Overview
     errors: tuple[ObjectError, ...]
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass
+class _Raising:
+    """What is known on the way up: processes by what they are, and how long each phase took."""
+
+    lab: Lab
+    where: Folders
+    say: Say
+    timeout: float
+    started: dict[str, int] = field(default_factory=dict)
+    errors: list[ObjectError] = field(default_factory=list)
+    versions: Versions = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Say what is done, and remember how long it took."""
+        self.say(name)
+        began = time.monotonic()
+        yield
+        self.seconds[name] = time.monotonic() - began
 
 
 @dataclass(frozen=True)
@@ -60,15 +88,11 @@ class Removed:
         return bool(self.processes or self.namespaces or self.folder)
 
 
-def _silent(_: str) -> None:
-    """Say nothing."""
-
-
 # ------------------------------------------------------------------------------------- up
 
 
 def up(
-    lab: Lab, paths: Sequence[Path] = (), *, timeout: float = 120.0, say: Say = _silent
+    lab: Lab, paths: Sequence[Path] = (), *, timeout: float = 120.0, say: Say = silent
 ) -> Raised:
     """Make the lab, apply manifests, and wait until every agent and every pod is ready.
 
@@ -76,16 +100,19 @@ def up(
     for inspection. Interrupted or failed on the way up, it is taken down.
     """
     say("checking this machine")
-    requirements.check()
-    read = applied.read(paths)
-    if unreadable := [error for error in read.errors if not error.object]:
+    requirements.check(lab)
+    manifests, documents, errors = _read(lab, paths)
+    if unreadable := [error for error in errors if not error.object]:
         raise NotUp("\n".join(map(str, unreadable)))
-    where = _claim(lab)
+    raising = _Raising(lab, _claim(lab), say, timeout, errors=errors)
     try:
-        started = _make(lab, where, read.manifests, say)
-        overview = wait_until_ready(lab, started, timeout=timeout, say=say)
+        _make(raising, manifests, documents)
+        with raising.phase("waiting until all is ready"):
+            overview = wait_until_ready(
+                lab, raising.started, versions=raising.versions, timeout=timeout, say=say
+            )
     except NotReady as error:
-        raise NotReady("\n".join((*map(str, read.errors), str(error)))) from error
+        raise NotReady("\n".join((*map(str, raising.errors), str(error)))) from error
     except OSError as error:
         down(lab.name)
         raise NotUp(f"the lab cannot be made: {error}") from error
@@ -93,7 +120,18 @@ def up(
         say("taking the lab down again")
         down(lab.name)
         raise
-    return Raised(overview, read.errors)
+    return Raised(overview, tuple(raising.errors), raising.seconds)
+
+
+def _read(
+    lab: Lab, paths: Sequence[Path]
+) -> tuple[Sequence[Manifest], Sequence[Sourced], list[ObjectError]]:
+    """Manifests for the small control plane, or documents for a real one; and what is wrong."""
+    if lab.kubernetes:
+        documents, errors = changes.read_documents(paths)
+        return (), documents, errors
+    read = applied.read(paths)
+    return read.manifests, (), list(read.errors)
 
 
 def _claim(lab: Lab) -> Folders:
@@ -114,60 +152,54 @@ def _claim(lab: Lab) -> Folders:
     return where
 
 
-def _make(lab: Lab, where: Folders, manifests: Sequence[Manifest], say: Say) -> dict[str, int]:
-    """Everything but waiting; the ids of the processes started, by what they are."""
+def _make(raising: _Raising, manifests: Sequence[Manifest], documents: Sequence[Sourced]) -> None:
+    """Everything but waiting."""
+    lab, where = raising.lab, raising.where
     where.fill(lab)
-    say(f"making {len(lab.nodes)} nodes")
-    links.make_fabric(lab)
-    for node in lab.nodes:
-        links.make_node(lab, node)
-    applied.apply(where, manifests)
-    say("starting agents and runners")
-    started = {"the controller": daemons.start_controller(lab)}
+    with raising.phase(f"making {len(lab.nodes)} nodes"):
+        links.make_fabric(lab)
+        if lab.kubernetes:  # it takes seconds to begin, so it begins first
+            raising.started |= bootstrap.start_servers(lab)
+        for node in lab.nodes:
+            links.make_node(lab, node)
+    if lab.kubernetes:
+        with raising.phase("starting the control plane"):
+            raising.started |= bootstrap.finish(lab, raising.started)
+    else:
+        applied.apply(where, manifests)
+        raising.started["the controller"] = daemons.start_controller(lab)
+    with raising.phase("starting agents and runners"):
+        _start_nodes(raising)
+    if lab.kubernetes:
+        with raising.phase("waiting for nodes"):
+            # Else the scheduler would put all pods on the node that is first.
+            _wait_for_nodes(raising)
+        with raising.phase("applying manifests"):
+            done = changes.apply_documents(lab, documents)
+        raising.errors += done.errors
+        raising.versions = done.versions
+
+
+def _start_nodes(raising: _Raising) -> None:
+    lab, started = raising.lab, raising.started
     for node in lab.nodes:
         started[f"the runner of {node.name}"] = daemons.start_runner(lab, node)
         started[f"the agent of {node.name}"] = daemons.start_agent(lab, node)
-    return started
+        if lab.proxy is not Proxy.PODWIRE:
+            started[f"the kube-proxy of {node.name}"] = kube_proxy.start(lab, node)
 
 
-# --------------------------------------------------------------------------------- waiting
+def _wait_for_nodes(raising: _Raising) -> None:
+    """Wait until every node may take pods. Raises NotReady."""
 
+    def lacks(_: Lookout, overview: Overview) -> Sequence[str]:
+        return [f"{row.name}: {row.lacks}" for row in overview.nodes if row.lacks]
 
-def wait_until_ready(
-    lab: Lab,
-    started: dict[str, int] | None = None,
-    *,
-    timeout: float = 120.0,
-    say: Say = _silent,
-) -> Overview:
-    """Wait until every agent is ready and every pod is; how the lab stands then.
-
-    Raises NotReady after `timeout` seconds, or as soon as one of the `started` processes ends.
-    """
-    deadline = time.monotonic() + timeout
-    with Lookout(lab) as lookout:
-        while True:
-            overview = lookout.look()
-            if not overview.missing and overview.pods and lookout.settled():
-                return overview
-            say(f"waiting: {overview.progress}")
-            dead = [what for what, pid in (started or {}).items() if not processes.alive(pid)]
-            left = deadline - time.monotonic()
-            if dead or left <= 0:
-                raise NotReady(_what_is_missing(lab, overview, dead, timeout))
-            select.select([lookout], [], [], min(left, _LOOK_AT_LEAST_EVERY))
-
-
-def _what_is_missing(lab: Lab, overview: Overview, dead: list[str], timeout: float) -> str:
-    where = Folders.of(lab.name).root
-    lines = [f"{what} has ended" for what in dead] or [f"not ready after {timeout:.0f} s"]
-    lines += [*overview.missing, *overview.problems]
-    for row in overview.nodes:
-        if not row.agent.ready and (last := daemons.last_words(lab, lab.node(row.name))):
-            lines.append(f"the agent of {row.name} said last: {last}")
-    lines.append(f"the lab is left for inspection (logs in {where})")
-    lines.append(f"`podwire lab down --name {lab.name}` takes it away")
-    return "\n".join(lines)
+    try:
+        wait(raising.lab, raising.started, lacks, raising.timeout, raising.say)
+    except NotReady as error:
+        again = f"`podwire lab apply PATH --name {raising.lab.name}` can still do it"
+        raise NotReady(f"{error}\nno manifest is applied yet: {again}") from error
 
 
 def restart_agent(lab: Lab, node: str) -> int:
@@ -179,7 +211,7 @@ def restart_agent(lab: Lab, node: str) -> int:
 # ------------------------------------------------------------------------------------ down
 
 
-def down(name: str, say: Say = _silent) -> Removed:
+def down(name: str, say: Say = silent) -> Removed:
     """Take a lab away, whatever state it is in; what was there. Twice is fine.
 
     Raises ValueError for a name that no lab can have, processes.ProcessesError for processes
@@ -202,7 +234,10 @@ def down(name: str, say: Say = _silent) -> Removed:
             break
     root = Folders.of(name).root
     there = root.exists()
-    shutil.rmtree(root, ignore_errors=True)
+    shutil.rmtree(root, ignore_errors=True)  # twice at once is fine: it is looked at below
+    left = [*namespaces.named(prefix), *([str(root)] if root.exists() else [])]
+    if left:
+        raise NotDown(f"of lab {name!r} this is still there: {', '.join(left)}; try it again")
     return Removed(ended, tuple(sorted(names)), there)
 
 
@@ -223,7 +258,13 @@ def _end_processes(name: str, found: Sequence[str]) -> int:
     def ours(pid: int) -> bool:
         return inside(pid) or daemon(pid) or marked(pid, processes.CONTAINER)
 
-    return processes.end(daemon, _GRACE) + processes.end(ours, _GRACE)
+    def of_plane(pid: int) -> bool:
+        return processes.mark_of(pid, processes.ROLE) in plane_roles
+
+    plane_roles = {plane.role(name, each) for each in plane.PROGRAMS}
+    # A server would first wait for its clients, and what it keeps goes with the lab.
+    met = processes.end(of_plane, 0.0)
+    return met + processes.end(daemon, _GRACE) + processes.end(ours, _GRACE)
 
 
 def labs() -> tuple[str, ...]:

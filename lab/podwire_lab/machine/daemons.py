@@ -1,6 +1,7 @@
 """The lab's own processes: one controller, and on each node a runner and an agent.
 
     fabric netns   controller      manifests + reports → objects
+                   mirror          in its place, where a real API server has the objects
     node netns     runner, agent   objects → pods;  objects → rules and routes
 
 Each is started in its namespace and session, and found again by its role (processes.ROLE).
@@ -11,21 +12,29 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from podwire_lab.folders import Folders
 from podwire_lab.machine import namespaces, processes
-from podwire_lab.topology import Lab, LabNode
+from podwire_lab.topology import Lab, LabNode, Proxy
 
 _GRACE = 5.0
+_LAST_BYTES = 64 * 1024
+_PROXIES = {"http_proxy", "https_proxy", "all_proxy"}
 
 
 def start_controller(lab: Lab) -> int:
     """The control plane, beside the fabric; its process id."""
     argv = (sys.executable, "-m", "podwire_lab.control.controller", "--lab", lab.name)
     log = Folders.of(lab.name).root / "controller.log"
-    return _start(argv, lab.fabric, f"{lab.name}/controller", log)
+    return start(argv, lab.fabric, f"{lab.name}/controller", log)
+
+
+def start_mirror(lab: Lab) -> int:
+    """What writes a real API server's objects where the controller would; its process id."""
+    argv = (sys.executable, "-m", "podwire_lab.kubernetes.mirror", "--lab", lab.name)
+    return start(argv, lab.fabric, f"{lab.name}/mirror", Folders.of(lab.name).root / "mirror.log")
 
 
 def start_runner(lab: Lab, node: LabNode) -> int:
@@ -40,17 +49,31 @@ def start_runner(lab: Lab, node: LabNode) -> int:
         node.name,
     )
     log = Folders.of(lab.name).node(node.name) / "runner.log"
-    return _start(argv, node.netns, _role(lab, "runner", node), log)
+    return start(argv, node.netns, _role(lab, "runner", node), log)
 
 
 def start_agent(lab: Lab, node: LabNode) -> int:
     """A node's agent; its process id. What an earlier one said of itself is forgotten first."""
+    agent_status(lab, node).unlink(missing_ok=True)
+    argv = agent_argv(lab, node)
+    return start(argv, node.netns, _role(lab, "agent", node), _agent_log(lab, node))
+
+
+def agent_argv(lab: Lab, node: LabNode) -> tuple[str, ...]:
+    """How a node's agent is started."""
+    status = str(agent_status(lab, node))
+    common = (*podwire_argv(), "agent", "--node", node.name, "--status", status)
     folders = Folders.of(lab.name)
-    status = agent_status(lab, node)
-    status.unlink(missing_ok=True)
-    feed = ("--feed", str(folders.objects), "--status", str(status))
-    argv = (*podwire_argv(), "agent", "--node", node.name, *feed)
-    return _start(argv, node.netns, _role(lab, "agent", node), _agent_log(lab, node))
+    if not lab.kubernetes:
+        return (*common, "--feed", str(folders.objects))
+    own = folders.node(node.name)
+    return (
+        *(*common, "--feed", "kubernetes"),
+        *("--kubeconfig", str(folders.kubernetes / "agent.kubeconfig")),
+        *("--cni-conf-dir", str(own / "cni-conf"), "--cni-plugin", "podwire-cni"),
+        *("--cni-state-dir", str(own / "cni")),
+        *(() if lab.proxy is Proxy.PODWIRE else ("--components", "cni,policy")),
+    )
 
 
 def stop_agent(lab: Lab, node: LabNode) -> int:
@@ -82,11 +105,18 @@ def agent_status(lab: Lab, node: LabNode) -> Path:
 
 def last_words(lab: Lab, node: LabNode) -> str:
     """The last line that a node's agent logged; "" when it said nothing."""
+    return last_line(_agent_log(lab, node))
+
+
+def last_line(log: Path, prefer: Callable[[str], bool] = lambda _: True) -> str:
+    """The last line of a log that `prefer` likes, else the very last; "" for an empty one."""
     try:
-        raw = _agent_log(lab, node).read_bytes()
+        with log.open("rb") as file:
+            file.seek(max(0, log.stat().st_size - _LAST_BYTES))
+            lines = file.read(_LAST_BYTES).decode(errors="replace").strip().splitlines()
     except OSError:
         return ""
-    return (raw.decode(errors="replace").strip().splitlines() or [""])[-1]
+    return next(filter(prefer, reversed(lines)), lines[-1] if lines else "")
 
 
 def podwire_argv() -> tuple[str, ...]:
@@ -107,6 +137,12 @@ def _pid(role: str) -> int:
     return processes.marked(processes.ROLE).get(role, 0)
 
 
-def _start(argv: Sequence[str], netns: str, role: str, log: Path) -> int:
+def start(argv: Sequence[str], netns: str, role: str, log: Path) -> int:
+    """Start a program in a namespace, marked with its role; its process id. Raises OSError."""
     enter = ("nsenter", f"--net={namespaces.path(netns)}", "--wd=/", "--")
-    return processes.spawn((*enter, *argv), {**os.environ, processes.ROLE: role}, log)
+    return processes.spawn((*enter, *argv), {**environment(), processes.ROLE: role}, log)
+
+
+def environment() -> dict[str, str]:
+    """Ours, without proxies: none of them leads into a lab."""
+    return {name: value for name, value in os.environ.items() if name.lower() not in _PROXIES}

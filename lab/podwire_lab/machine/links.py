@@ -9,9 +9,13 @@ The one file of the lab that imports pyroute2.
 from __future__ import annotations
 
 from pyroute2 import IPRoute
+from pyroute2.netlink.exceptions import NetlinkError
 
 from podwire_lab.machine import namespaces
 from podwire_lab.topology import FABRIC_V4, FABRIC_V6, Lab, LabNode
+
+#: What the kernel's refusals are, for those who may not import pyroute2.
+LinkError = NetlinkError
 
 BRIDGE = "fabric0"
 UPLINK = "uplink0"

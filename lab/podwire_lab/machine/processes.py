@@ -125,6 +125,15 @@ def command_of(pid: int) -> tuple[str, ...]:
     return tuple(os.fsdecode(word) for word in raw.rstrip(b"\0").split(b"\0"))
 
 
+def resident_mb(pid: int) -> float:
+    """Memory that a process holds, in MiB; 0 when it is gone."""
+    try:
+        pages = int(Path(f"/proc/{pid}/statm").read_bytes().split()[1])
+    except (OSError, IndexError):
+        return 0.0
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
 def enter(pid: int) -> tuple[str, ...]:
     """What to put before a command so that it runs where a container's process runs."""
     return ("nsenter", f"--target={pid}", "--net", "--mount", "--uts", "--")

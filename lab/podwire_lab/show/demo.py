@@ -22,15 +22,15 @@ from rich.text import Text
 from podwire_core.nft.tracer import Fate
 from podwire_core.objects import ObjectName, Protocol
 from podwire_core.snapshot import Snapshot
-from podwire_lab import applied
-from podwire_lab.folders import Folders
+from podwire_lab import changes
 from podwire_lab.lookup import find_pod
 from podwire_lab.machine import cluster, namespaces
+from podwire_lab.machine.readiness import wait_until_ready
 from podwire_lab.overview import Lookout, Overview
 from podwire_lab.show import reachability
 from podwire_lab.show.draw import draw_topology
 from podwire_lab.show.journey import Leg, journey
-from podwire_lab.topology import Lab, plan_lab
+from podwire_lab.topology import Lab
 from podwire_lab.workloads import LabPod, LabService
 
 POLICIES = "policies.yaml"
@@ -105,22 +105,17 @@ class Demo:
 
     def _apply_policies(self) -> None:
         with self._chapter("Applying the policies everyone copies: deny by default, then allow"):
-            read = applied.read([self.folder / POLICIES])
-            for name in applied.apply(Folders.of(self.lab.name), read.manifests):
+            done = changes.apply(self.lab, [self.folder / POLICIES])
+            for name in done.names:
                 self.console.print(f"  {name}")
-            cluster.wait_until_ready(self.lab)
+            wait_until_ready(self.lab, versions=done.versions)
 
     def _table(self, title: str) -> None:
         with self._chapter(title):
             snapshot = self._snapshot()
             answers = reachability.ask(self.lab, snapshot)
             self.console.print(reachability.table(snapshot, answers, ""))
-            denied = sum(not allowed for allowed in answers.expected.values())
-            count = len(answers.reached)
-            self.console.print(
-                f"{count} pairs of pods, ports and address families were dialled; "
-                f"the oracle denies {denied} of them; differences: {len(answers.differences)}"
-            )
+            self.console.print(reachability.totals(answers))
             for sentence in reachability.explain_differences(answers):
                 self.differences += 1
                 self.console.print(f"[red]{escape(sentence)}[/]")
@@ -206,6 +201,6 @@ def _told(legs: Sequence[Leg]) -> Table:
     return told
 
 
-def run(name: str, nodes: int, folder: Path, console: Console) -> bool:
-    """Run the demo on a lab of that name. Raises what cluster.up raises."""
-    return Demo(plan_lab(name, nodes), folder, console).run()
+def run(lab: Lab, folder: Path, console: Console) -> bool:
+    """Run the demo on that lab, which is not there yet. Raises what cluster.up raises."""
+    return Demo(lab, folder, console).run()

@@ -12,14 +12,14 @@ Pure: values in, one rich Text out, whose str() is the plain drawing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import zip_longest
 
 from rich.text import Text
 
 from podwire_core.objects import ObjectName
 from podwire_core.snapshot import Snapshot
-from podwire_lab.overview import ready_endpoints
+from podwire_lab.overview import pod_cidrs, ready_endpoints
 from podwire_lab.topology import Lab, LabNode
 from podwire_lab.workloads import LabEndpointSlice, LabPod, LabService
 
@@ -39,7 +39,7 @@ def draw_topology(lab: Lab, snapshot: Snapshot, width: int = 80) -> Text:
     width = max(MIN_WIDTH, width)
     pods = snapshot.all(LabPod)
     nodes = {node.name for node in lab.nodes}
-    lines = [*_bridge(lab, width), *_nodes(lab, pods, width), Text(f"   {_LEGEND}", "dim")]
+    lines = [*_bridge(lab, width), *_nodes(lab, snapshot, width), Text(f"   {_LEGEND}", "dim")]
     lines += [_nowhere(pod) for pod in pods if pod.spec.node_name not in nodes]
     lines += [Text(), *_services(snapshot)]
     for line in lines:
@@ -56,7 +56,7 @@ def _bridge(lab: Lab, width: int) -> list[Text]:
     return [*box[:-1], Text(f"└┬{'─' * (width - 3)}┘", _LINES)]
 
 
-def _nodes(lab: Lab, pods: Sequence[LabPod], width: int) -> list[Text]:
+def _nodes(lab: Lab, snapshot: Snapshot, width: int) -> list[Text]:
     """Rows of boxes; the line from the bridge runs down on their left."""
     columns = max(1, min(len(lab.nodes), (width - 2) // (_NARROWEST_BOX + 1)))
     box_width = (width - 2) // columns - 1
@@ -66,7 +66,7 @@ def _nodes(lab: Lab, pods: Sequence[LabPod], width: int) -> list[Text]:
         is_last = first + columns >= len(lab.nodes)
         legs = ["─" * (_TAP + 1), *["─" * box_width] * (len(row) - 1)]
         lines.append(Text(f" {'└' if is_last else '├'}{'┬'.join(legs)}┐", _LINES))
-        boxes = [_box(node.name, _content(node, pods), box_width, "┴") for node in row]
+        boxes = [_box(node.name, _content(lab, node, snapshot), box_width, "┴") for node in row]
         lines += [
             Text("   " if is_last else " │ ", _LINES) + Text(" ").join(cells)
             for cells in zip_longest(*boxes, fillvalue=Text(" " * box_width))
@@ -74,13 +74,14 @@ def _nodes(lab: Lab, pods: Sequence[LabPod], width: int) -> list[Text]:
     return lines
 
 
-def _content(node: LabNode, pods: Iterable[LabPod]) -> list[list[Text]]:
+def _content(lab: Lab, node: LabNode, snapshot: Snapshot) -> list[list[Text]]:
     """What a node's box shows, by sections: its addresses, its pods."""
-    here = [pod for pod in pods if pod.spec.node_name == node.name]
+    here = [pod for pod in snapshot.all(LabPod) if pod.spec.node_name == node.name]
     rows = [_pod(pod) for pod in here[:PODS_PER_NODE]]
     if len(here) > PODS_PER_NODE:
         rows.append(Text(f"… and {len(here) - PODS_PER_NODE} more", "dim"))
-    facts = [*zip_longest(["node"], node.ips), *zip_longest(["pods"], node.pod_cidrs)]
+    cidrs = pod_cidrs(lab, node, snapshot)
+    facts = [*zip_longest(["node"], node.ips), *zip_longest(["pods"], cidrs)]
     return [
         [Text.assemble((f"{word or '':<6}", "dim"), value or "") for word, value in facts],
         rows,

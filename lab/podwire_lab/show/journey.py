@@ -37,13 +37,15 @@ def journey(agents: Snapshot, source: ObjectName, service: ObjectName, port: int
 
     agents: the objects as the agents see them. Of several endpoints, one on another node is
     chosen, because that way is longer. Raises LookupError when the pod or the Service is not
-    there.
+    there, or the pod has no address of the Service's family.
     """
     pod, wanted = agents.get(Pod, source), agents.get(Service, service)
     if pod is None or wanted is None or not wanted.cluster_ips:
         raise LookupError(f"no way from pod {source} to Service {service}")
     family = family_of(wanted.cluster_ips[0])
-    address = next(ip for ip in pod.ips if family_of(ip) is family)
+    address = next((ip for ip in pod.ips if family_of(ip) is family), None)
+    if address is None:
+        raise LookupError(f"pod {source} has no {family} address to dial {service} from")
     packet = Packet(family, address, wanted.cluster_ips[0], "tcp", port)
     return list(_legs(_world(agents), pod, service, packet))
 
@@ -126,7 +128,8 @@ def _owner(snapshot: Snapshot, address: str) -> Pod | None:
 
 def _gateway(world: _World, node: str, family: Family) -> str:
     known = world.snapshot.get(Node, ObjectName("", node))
-    return next(ip for ip in known.internal_ips if family_of(ip) is family) if known else node
+    addresses = known.internal_ips if known else ()
+    return next((ip for ip in addresses if family_of(ip) is family), node)
 
 
 def _said(step: Step) -> str:

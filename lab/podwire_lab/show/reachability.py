@@ -23,6 +23,7 @@ from podwire_core.feed.directory import DirectoryFeed
 from podwire_core.objects import ObjectName, Protocol
 from podwire_core.snapshot import Snapshot
 from podwire_lab.folders import Folders
+from podwire_lab.lookup import owners_of
 from podwire_lab.machine import namespaces
 from podwire_lab.topology import Lab
 from podwire_lab.workloads import LabPod
@@ -157,7 +158,8 @@ def table(snapshot: Snapshot, answers: Answers, title: str) -> Table:
 
 def workload(pod: LabPod) -> str:
     """The workload a pod belongs to, as a person calls it: namespace/name without suffixes."""
-    return f"{pod.name.namespace}/{pod.owner.name if pod.owner else pod.name.name}"
+    owners = owners_of(pod)
+    return f"{pod.name.namespace}/{owners[-1].name if owners else pod.name.name}"
 
 
 def _cell(asked: Sequence[Question], answers: Answers) -> Text:
@@ -171,6 +173,35 @@ def _cell(asked: Sequence[Question], answers: Answers) -> Text:
         return Text(f"✔ {reached}/{len(asked)}", style="green")
     mark, style = ("✘", "red") if reached == 0 else ("◐", "yellow")
     return Text(f"{mark} {reached}/{len(asked)}", style=style)
+
+
+def totals(answers: Answers) -> str:
+    """How much was asked, in one sentence."""
+    denied = sum(not allowed for allowed in answers.expected.values())
+    return (
+        f"{len(answers.reached)} pairs of pods, ports and address families were dialled; "
+        f"the oracle denies {denied} of them; differences: {len(answers.differences)}"
+    )
+
+
+def summary(answers: Answers) -> dict[str, object]:
+    """The same for programs: counts, and each difference."""
+    return {
+        "dialled": len(answers.reached),
+        "denied": sum(not allowed for allowed in answers.expected.values()),
+        "differences": [
+            {
+                "from": str(each.source),
+                "to": str(each.destination),
+                "address": each.address,
+                "port": each.port,
+                "protocol": each.protocol.value,
+                "answered": answers.reached[each],
+                "allowed": answers.expected[each],
+            }
+            for each in answers.differences
+        ],
+    }
 
 
 def explain_differences(answers: Answers) -> Iterable[str]:

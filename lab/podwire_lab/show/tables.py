@@ -2,34 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from podwire_lab.overview import NodeRow, Overview, PodRow, ServiceRow
+from podwire_lab.overview import NodeRow, Overview, PodRow, ProgramRow, ServiceRow
 
 _NOTHING = "[dim]-[/]"
 _YES, _NO = "[green]yes[/]", "[red]no[/]"
 
 
 def show(overview: Overview, console: Console) -> None:
-    """Nodes, pods, Services, and problems if there are any."""
-    for table in (_nodes(overview.nodes), _pods(overview.pods), _services(overview.services)):
+    """Nodes, pods, Services, a real control plane's programs, and problems if there are any."""
+    tables = [_nodes(overview.nodes), _pods(overview.pods), _services(overview.services)]
+    if overview.control_plane:
+        tables.insert(0, _programs(overview.control_plane))
+    for table in tables:
         console.print(table, crop=False)  # the terminal wraps what it has no room for
     pods = [
         f"pod {row.namespace}/{row.name}: {row.message}" for row in overview.pods if row.message
     ]
-    for problem in (*pods, *overview.problems):
+    nodes = [f"{row.name}: {row.lacks}" for row in overview.nodes if row.lacks]
+    for problem in (*nodes, *pods, *overview.problems):
         console.print(f"[yellow]problem[/] {escape(problem)}", soft_wrap=True)
 
 
-def _nodes(rows: Iterable[NodeRow]) -> Table:
-    table = _table("Nodes", "node", "addresses", "pod addresses", "agent", "ready after", "memory")
+def _programs(rows: Iterable[ProgramRow]) -> Table:
+    table = _table("Control plane", "program", "runs", "process", "memory")
+    for row in rows:
+        pid = str(row.pid) if row.pid else _NOTHING
+        _add(table, row.name, _YES if row.pid else _NO, pid, f"{row.rss_mb:.0f} MiB")
+    return table
+
+
+def _nodes(rows: Sequence[NodeRow]) -> Table:
+    served_by = [row.proxy.name for row in rows if row.proxy][:1]
+    columns = ("node", "addresses", "pod addresses", "agent", "ready after", "memory", *served_by)
+    table = _table("Nodes", *columns)
     for row in rows:
         agent = row.agent
+        proxy = (_YES if row.proxy.ready else _NO,) if row.proxy else ()
         _add(
             table,
             row.name,
@@ -38,6 +53,7 @@ def _nodes(rows: Iterable[NodeRow]) -> Table:
             "[green]ready[/]" if agent.ready else "[red]not ready[/]",
             _NOTHING if agent.ready_seconds is None else f"{agent.ready_seconds:.2f} s",
             _NOTHING if agent.rss_mb is None else f"{agent.rss_mb:.0f} MiB",
+            *proxy,
         )
     return table
 

@@ -1,0 +1,213 @@
+"""How fast and how small the API feed is, on a real API server full of Services.
+
+    namespace of the plane                     namespace of the node
+    etcd ── kube-apiserver ── net0 ─────────── eth0   podwire agent ─► nftables
+                  ▲                                                        │ announcement
+                  └─ this program: fills it, changes one slice, waits ◄────┘
+
+    feed_s       a cold process lists everything into a Snapshot, its imports included
+    feed_rss_mb  the most memory a whole agent ever held: list, first sync, and all the changes
+    change_ms    p50, from before an EndpointSlice is patched until nftables announces the commit
+
+Run it as root, with the project's environment: python bench/feed.py --help
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import select
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE), str(HERE.parent / "integration" / "tools")]
+
+import filling  # noqa: E402 - found by the line above
+import scratch  # noqa: E402 - same
+from cold import peak_mb  # noqa: E402 - same
+from control_plane import ADDRESS, ControlPlane, control_plane  # noqa: E402 - same
+from plane_node import plane_node  # noqa: E402 - same
+from scratch import Netns  # noqa: E402 - same
+
+from podwire_core.nft.monitor import Monitor  # noqa: E402 - after the path, as all of ours
+from podwire_proxy.services import TABLES  # noqa: E402 - same
+
+NODE = "node-000"
+WARM_UP = 20  # changes that are not counted
+BOUNDS = {"feed_s": 10.0, "feed_rss_mb": 250.0, "change_ms": 10.0}
+
+
+@dataclass
+class Times:
+    """Milliseconds of each change, by what the clock started with."""
+
+    from_request: list[float]
+    from_answer: list[float]
+
+
+@contextmanager
+def agent(plane: ControlPlane, node: Netns) -> Iterator[subprocess.Popen[bytes]]:
+    """A whole agent on a node whose nftables are empty, ready: all of it is in the kernel."""
+    node.run("nft", "flush", "ruleset")
+    status = plane.folder / "status.json"
+    status.unlink(missing_ok=True)
+    command = [sys.executable, "-m", "podwire_node", "agent", "--node", NODE]
+    command += ["--feed", "kubernetes", "--kubeconfig", str(plane.kubeconfig)]
+    command += ["--api-server", f"https://{ADDRESS}:6443", "--status", str(status)]
+    with (plane.folder / "agent.log").open("ab") as log:
+        process = subprocess.Popen(
+            ["nsenter", f"--net=/run/netns/{node.name}", *command], stderr=log
+        )
+    try:
+
+        def ready() -> bool:
+            if process.poll() is not None:
+                raise RuntimeError((plane.folder / "agent.log").read_text()[-2000:])
+            return status.exists() and bool(json.loads(status.read_bytes())["ready"])
+
+        scratch.until("the agent is ready", ready, seconds=120)
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def cold_lists(plane: ControlPlane, node: Netns, runs: int) -> list[dict[str, float]]:
+    """What bench/cold.py says, run by run."""
+    kubeconfig = plane.folder / "kubeconfig.node"
+    address = f"https://{ADDRESS}:6443"
+    kubeconfig.write_text(plane.kubeconfig.read_text().replace("https://127.0.0.1:6443", address))
+    command = (sys.executable, "-W", "ignore", str(HERE / "cold.py"), str(kubeconfig))
+    return [json.loads(node.run(*command)) for _ in range(runs)]
+
+
+def change_times(plane: ControlPlane, node: Netns, services: int, changes: int) -> Times:
+    """Patch one endpoint of a random slice, again and again, each time waiting for the kernel."""
+    chosen = random.Random(1)  # noqa: S311 - chooses slices, keeps no secret
+    times = Times([], [])
+    with node.inside():
+        monitor = Monitor(TABLES)
+    with closing(monitor), filling.client(plane) as client:
+        for turn in range(WARM_UP + changes):
+            number = chosen.randrange(services)
+            address = f"172.16.{turn // 250}.{1 + turn % 250}"  # one that no slice has
+            endpoints = [{"addresses": [address]}]
+            endpoints += [filling.endpoint(number, index) for index in range(1, 10)]
+            monitor.foreign(0)
+            before = time.perf_counter()
+            client.send("PATCH", f"{filling.SLICES}/service-{number:05}", {"endpoints": endpoints})
+            answered = time.perf_counter()
+            _await_commit(monitor)
+            now = time.perf_counter()
+            if turn >= WARM_UP:
+                times.from_request.append((now - before) * 1000)
+                times.from_answer.append((now - answered) * 1000)
+            time.sleep(chosen.uniform(0.01, 0.05))  # a cluster's changes do not stand in line
+    return times
+
+
+def _await_commit(monitor: Monitor) -> None:
+    deadline = time.monotonic() + 10
+    while not monitor.foreign(0):
+        left = deadline - time.monotonic()
+        if left <= 0 or not select.select([monitor], [], [], left)[0]:
+            raise TimeoutError("a change did not reach the kernel within 10 s")
+
+
+def spread(values: list[float], digits: int = 1) -> tuple[str, str, str, str]:
+    """Runs, median, 95th percentile and worst, as text."""
+    ordered = sorted(values)
+    worst = ordered[-1]
+    high = ordered[min(len(ordered) - 1, round(len(ordered) * 0.95))]
+    middle = statistics.median(ordered)
+    return (str(len(ordered)), *(f"{value:.{digits}f}" for value in (middle, high, worst)))
+
+
+def table_of(rows: list[tuple[str, list[float]]]) -> Table:
+    """What was measured, with its spread."""
+    made = Table("measured", "runs", "p50", "p95", "worst", title="API server → feed → kernel")
+    for column in made.columns[1:]:
+        column.justify = "right"
+    for words, values in rows:
+        made.add_row(words, *spread(values, 2 if max(values) < 100 else 1))
+    return made
+
+
+def measure(plane: ControlPlane, services: int, runs: int, changes: int) -> dict[str, float]:
+    """Everything, with a table on the terminal. Returns the three results."""
+    peaks: list[float] = []
+    times = Times([], [])
+    with plane_node(plane) as node:
+        colds = cold_lists(plane, node, runs)
+        for _ in range(runs):
+            with agent(plane, node) as process:
+                found = change_times(plane, node, services, max(1, changes // runs))
+                times.from_request += found.from_request
+                times.from_answer += found.from_answer
+                peaks.append(peak_mb(process.pid))
+    rows = [
+        ("cold list → Snapshot, s", [row["seconds"] for row in colds]),
+        ("its peak, MB", [row["peak_mb"] for row in colds]),
+        ("the agent's peak, MB", peaks),
+        ("change: request sent → kernel, ms", times.from_request),
+        ("change: request answered → kernel, ms", times.from_answer),
+    ]
+    Console().print(table_of(rows))
+    return {
+        "feed_s": max(rows[0][1]),
+        "feed_rss_mb": max(peaks),
+        "change_ms": statistics.median(times.from_request),
+    }
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--services", default=10_000, show_default=True, help="Services in the API server.")
+@click.option("--endpoints", default=10, show_default=True, help="Endpoints of each, in one slice.")
+@click.option("--runs", default=3, show_default=True, help="Cold starts of the feed and the agent.")
+@click.option("--changes", default=300, show_default=True, help="Changes measured, of all runs.")
+def main(services: int, endpoints: int, runs: int, changes: int) -> None:
+    """Measure the API feed: cold list, the agent's memory, one change to the kernel.
+
+    Worst of the runs for the first two, the median for the change. Exits with 1 when a bound
+    is not held. Everything lives in namespaces of its own, which are gone afterwards.
+
+    \b
+    Examples:
+      python bench/feed.py
+      python bench/feed.py --services 500 --runs 1    a quick look
+    """  # noqa: D301 - click wants a real backspace before lines that it shall not wrap
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends like Ctrl-C: cleaned up
+    try:
+        with (
+            tempfile.TemporaryDirectory(prefix="podwire-bench-") as folder,
+            control_plane(Path(folder)) as plane,
+        ):
+            with Progress() as bar:
+                task = bar.add_task("filling", total=filling.NODE_COUNT + 2 * services)
+                filling.fill(plane, services, endpoints, lambda: bar.advance(task))
+            results = measure(plane, services, runs, changes)
+    finally:
+        scratch.sweep()
+    missed = [name for name, bound in BOUNDS.items() if results[name] > bound]
+    for name in missed:
+        click.echo(f"{name} is {results[name]:.1f}, more than {BOUNDS[name]:.0f}", err=True)
+    click.echo("RESULT " + " ".join(f"{name}={value:.1f}" for name, value in results.items()))
+    sys.exit(bool(missed))
+
+
+if __name__ == "__main__":
+    main()

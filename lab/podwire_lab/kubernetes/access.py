@@ -1,0 +1,36 @@
+"""What the agents may do in the cluster: the verbs that they use, and no others."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from podwire_lab.kubernetes.credentials import AGENT_ACCOUNT
+
+_RBAC = {"apiVersion": "rbac.authorization.k8s.io/v1"}
+_READ = ["get", "list", "watch"]
+
+
+def _rule(group: str, resources: list[str], verbs: list[str]) -> dict[str, Any]:
+    return {"apiGroups": [group], "resources": resources, "verbs": verbs}
+
+
+_RULES = [
+    _rule("", ["nodes", "namespaces", "pods", "services"], _READ),
+    _rule("discovery.k8s.io", ["endpointslices"], _READ),
+    _rule("networking.k8s.io", ["networkpolicies"], _READ),
+    _rule("", ["nodes/status"], ["patch"]),  # NetworkUnavailable is cleared by who wires
+    _rule("", ["events"], ["create", "patch", "update"]),
+    _rule("events.k8s.io", ["events"], ["create", "patch", "update"]),
+]
+_NAMESPACE, _NAME = AGENT_ACCOUNT
+
+AGENT_ACCESS: tuple[dict[str, Any], ...] = (
+    {**_RBAC, "kind": "ClusterRole", "metadata": {"name": _NAME}, "rules": _RULES},
+    {
+        **_RBAC,
+        "kind": "ClusterRoleBinding",
+        "metadata": {"name": _NAME},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": _NAME},
+        "subjects": [{"kind": "ServiceAccount", "namespace": _NAMESPACE, "name": _NAME}],
+    },
+)

@@ -1,0 +1,43 @@
+"""The network's configuration as container runtimes read it. Pure.
+
+cniVersion is 1.0.0, which the Kubernetes documentation recommends and runtimes of today speak
+(containerd since 1.6). 1.1.0 would let them ask STATUS every few seconds: while the agent
+restarts it fails, the node becomes NotReady, and all its pods leave their Services although
+every packet still flows. The plugin itself speaks both.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+CNI_VERSION = "1.0.0"
+NETWORK = "podwire"
+
+
+def conflist(
+    pod_cidrs: Sequence[str], mtu: int, plugin: str, socket: Path | None, state_dir: Path
+) -> bytes:
+    """The conflist's bytes; equal arguments give equal bytes.
+
+    pod_cidrs: the node's, one of a family, the one that decides a pod's first address first.
+    mtu: bytes, 0 leaves it to the plugin.  plugin: the program's name in the runtime's folder
+    of plugins.  socket: where the client finds the agent, None for its default.
+    state_dir: the leases' folder, for a plugin that works without the agent.
+
+    Raises ValueError that names the CIDR.
+    """
+    families = [ipaddress.ip_network(cidr).version for cidr in pod_cidrs]
+    if not families or len(set(families)) != len(families):
+        raise ValueError(f"podCIDRs {list(pod_cidrs)}: expected one of IPv4, one of IPv6, or both")
+    entry: dict[str, object] = {"type": plugin, "ranges": list(pod_cidrs)}
+    if mtu > 0:
+        entry["mtu"] = mtu
+    entry["stateDir"] = str(state_dir)
+    if socket is not None:
+        entry["socket"] = str(socket)
+    document = {"cniVersion": CNI_VERSION, "name": NETWORK, "plugins": [entry]}
+    return msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n"

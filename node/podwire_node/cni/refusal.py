@@ -1,0 +1,47 @@
+"""What the agent itself says no to: CNI's error object (SPEC.md, "Error").
+
+| code | when                                                                     |
+|------|--------------------------------------------------------------------------|
+| 4    | CNI_COMMAND is none that needs the agent                                 |
+| 5    | the message cannot be understood, or the plugin cannot be started        |
+| 6    | stdin is not one JSON object                                             |
+| 11   | the call's turn did not come, the plugin hung, or the agent is leaving   |
+| 50   | the same, of a STATUS                                                    |
+
+All other codes are the plugin's.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from podwire_node.cni.wire import Answer, Request
+
+BAD_ENVIRONMENT = 4
+INPUT_OUTPUT_FAILED = 5
+BAD_JSON = 6
+TRY_AGAIN = 11
+UNAVAILABLE = 50
+
+NEWEST_VERSION = "1.1.0"  # what an error is spelled in before the configuration is read
+
+
+class Refusal(Exception):  # noqa: N818 - the word for it
+    """A call that fails without the plugin's having a say."""
+
+    def __init__(self, code: int, message: str, version: str = NEWEST_VERSION) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.version = version
+
+    @property
+    def answer(self) -> Answer:
+        """The error object, and exit code 1."""
+        error = {"cniVersion": self.version, "code": self.code, "msg": self.message}
+        return Answer(1, msgspec.json.encode(error) + b"\n")
+
+
+def later(request: Request, message: str) -> Refusal:
+    """Nothing is wrong that time does not heal; STATUS has a code of its own for that."""
+    return Refusal(UNAVAILABLE if request.command == "STATUS" else TRY_AGAIN, message)

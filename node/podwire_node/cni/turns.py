@@ -1,0 +1,67 @@
+"""Who may work when: one call at a time for a container, a bounded number in all.
+
+```
+ call ──► the container's turn ──► one of N seats ──► plugin
+```
+
+The specification forbids a runtime to have two calls for one container. But a runtime that
+gave an ADD up sends a DEL while the ADD still runs; the DEL has to come after it.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class Late(Exception):  # noqa: N818 - what the call is, not what went wrong
+    """The turn did not come before the deadline."""
+
+
+class Turns:
+    """Hands out turns. Thread-safe. seats: how many may work at the same time."""
+
+    def __init__(self, seats: int) -> None:
+        self._seats = threading.BoundedSemaphore(seats)
+        self._guard = threading.Lock()
+        # The turn of each container that has a call now, and how many calls want it.
+        self._containers: dict[str, tuple[threading.Lock, int]] = {}
+
+    @contextmanager
+    def taken(self, container: str, deadline: float) -> Iterator[None]:
+        """Work for a container inside the block.
+
+        deadline: by time.monotonic(). Raises Late when it passes before the turn comes.
+        """
+        turn = self._wanted(container)
+        try:
+            with _held(turn, deadline), _held(self._seats, deadline):
+                yield
+        finally:
+            self._unwanted(container)
+
+    def _wanted(self, container: str) -> threading.Lock:
+        with self._guard:
+            turn, calls = self._containers.get(container) or (threading.Lock(), 0)
+            self._containers[container] = turn, calls + 1
+            return turn
+
+    def _unwanted(self, container: str) -> None:
+        with self._guard:
+            turn, calls = self._containers[container]
+            if calls == 1:
+                del self._containers[container]
+            else:
+                self._containers[container] = turn, calls - 1
+
+
+@contextmanager
+def _held(lock: threading.Lock | threading.BoundedSemaphore, deadline: float) -> Iterator[None]:
+    if not lock.acquire(timeout=max(0.0, deadline - time.monotonic())):
+        raise Late
+    try:
+        yield
+    finally:
+        lock.release()

@@ -1,0 +1,153 @@
+"""The parts of an agent: each keeps one thing right, and the loop knows them all alike.
+
+    component   part         what it keeps              when it may begin: these were read
+    policy      policy       table podwire-policy       Pods, Namespaces, NetworkPolicies
+    cni         masquerade   table podwire-masquerade   Nodes
+    cni         routes       routes of protocol 112     Nodes
+    proxy       proxy        table podwire-proxy        Nodes, Services, EndpointSlices
+    cni, proxy  forwarding   two sysctls                -
+
+In this order: what is to be denied is denied before anything leads to it.
+
+A part whose kinds cannot be read (403) does not begin: what an earlier run of it left in the
+kernel stays in force, where half of the objects would be taken for all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from podwire_core.errors import ObjectError
+from podwire_core.nft.desired import Desired
+from podwire_core.nft.kernel import Nft
+from podwire_core.nft.monitor import Monitor
+from podwire_core.nft.owner import Owner
+from podwire_core.objects import EndpointSlice, Namespace, NetworkPolicy, Node, Pod, Service
+from podwire_core.snapshot import Change, Kind, Snapshot
+from podwire_node.absent import Absent
+from podwire_node.programmer import Programmer
+from podwire_node.settings.agent_config import AgentConfig
+from podwire_node.settings.values import Component
+
+if TYPE_CHECKING:
+    from podwire_node.routes.node_routes import NodeRoutes
+
+_KINDS: dict[Component, frozenset[Kind]] = {
+    Component.CNI: frozenset({Node}),
+    Component.PROXY: frozenset({Node, Service, EndpointSlice}),
+    Component.POLICY: frozenset({Pod, Namespace, NetworkPolicy}),
+}
+
+
+class Work(Protocol):
+    """What a part does. Nothing of it raises, and nothing of it waits."""
+
+    @property
+    def name(self) -> str:
+        """How people know it."""
+        ...
+
+    @property
+    def settled(self) -> bool:
+        """Whether its first sync is in the kernel; once true, always true."""
+        ...
+
+    @property
+    def in_sync(self) -> bool:
+        """Whether all it wants is in the kernel now, as far as it knows."""
+        ...
+
+    @property
+    def problems(self) -> Sequence[str]:
+        """What went wrong and still is."""
+        ...
+
+    @property
+    def unusable(self) -> Sequence[ObjectError]:
+        """Objects that are not, or not wholly, in force, and why."""
+        ...
+
+    def watched(self) -> Iterable[tuple[int, Callable[[], None]]]:
+        """Descriptors that wake it, and what to call then."""
+        ...
+
+    def take(self, snapshot: Snapshot, changes: Sequence[Change]) -> None:
+        """Take in changes that the snapshot holds already."""
+        ...
+
+    def sync(self, now: float) -> float | None:
+        """Put in force what is not. Answers when to try again, None when all is well."""
+        ...
+
+
+@dataclass
+class Part:
+    """A work, what must have been read before it begins, and whether it has begun."""
+
+    work: Work
+    kinds: frozenset[Kind]
+    begun: bool = False
+
+
+def kinds_of(components: Iterable[Component]) -> frozenset[Kind]:
+    """The kinds that an agent of these components reads."""
+    return frozenset[Kind]().union(*(_KINDS[each] for each in components))
+
+
+def make_parts(config: AgentConfig, nft: Nft, stack: ExitStack) -> Iterator[Part]:
+    """The parts that the configuration asks for, in their order; the stack closes them.
+
+    Each module is imported by who needs it: an agent of policies alone has no rtnetlink.
+    """
+    asked = config.components
+    if Component.POLICY in asked:
+        yield _part(_policy(config, nft), Component.POLICY, stack)
+    if Component.CNI in asked:
+        yield _part(_masquerade(config, nft), Component.CNI, stack)
+        from podwire_node.routes.node_routes import NodeRoutes  # noqa: PLC0415 - see above
+
+        yield _part(NodeRoutes(config), Component.CNI, stack)
+    if Component.PROXY in asked:
+        yield _part(_proxy(config, nft), Component.PROXY, stack)
+    if Component.CNI in asked or Component.PROXY in asked:
+        from podwire_node.routes.forwarding import Forwarding  # noqa: PLC0415 - see above
+
+        forwarding = Forwarding()
+        stack.callback(forwarding.close)
+        yield Part(forwarding, frozenset())
+
+
+def _part(work: Programmer | NodeRoutes, component: Component, stack: ExitStack) -> Part:
+    stack.callback(work.close)
+    return Part(work, _KINDS[component])
+
+
+def _policy(config: AgentConfig, nft: Nft) -> Programmer:
+    from podwire_policy.policies import Policies  # noqa: PLC0415 - see make_parts
+
+    policies = Policies(config.node)
+    owner = Owner(nft, policies.tables)
+    return Programmer("policy", policies, owner, Monitor(policies.tables))
+
+
+def _masquerade(config: AgentConfig, nft: Nft) -> Programmer:
+    """Turned off, what an earlier run put in force goes."""
+    from podwire_node.masquerade import TABLES, Masquerade  # noqa: PLC0415 - see make_parts
+
+    if config.masquerade:
+        desired: Desired = Masquerade(config.node, config.masquerade_exclude)
+    else:
+        desired = Absent(TABLES)
+    return Programmer("masquerade", desired, Owner(nft, TABLES), Monitor(TABLES))
+
+
+def _proxy(config: AgentConfig, nft: Nft) -> Programmer:
+    """It adopts what the kernel holds, so that backends keep their slots over a restart."""
+    from podwire_proxy.services import TABLES, Services  # noqa: PLC0415 - see make_parts
+
+    owner = Owner(nft, TABLES)
+    owner.adopt()
+    return Programmer("proxy", Services(config.node, owner.in_force), owner, Monitor(TABLES))

@@ -1,0 +1,174 @@
+"""Settings from flags, the environment and one YAML file: what is in force, and who said so.
+
+    flag  >  PODWIRE_… variable  >  file (--config, PODWIRE_CONFIG)  >  default
+
+Every source is checked, also where another one wins, and every mistake is told: an operator
+mends a file once. An empty variable counts as one that is not set.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from podwire_core.errors import PodwireError
+from podwire_core.feed.documents import DocumentError, parse_documents
+from podwire_node.settings.agent_config import SETTINGS, AgentConfig, Setting, contradictions
+
+FILE_VARIABLE = "PODWIRE_CONFIG"
+MAX_FILE_BYTES = 64 * 1024
+_MAX_SHOWN = 60
+
+
+class ConfigError(PodwireError):
+    """Settings that cannot be used: one sentence for each mistake, a line each."""
+
+    def __init__(self, mistakes: Sequence[str]) -> None:
+        super().__init__("\n".join(mistakes))
+
+
+class Source(NamedTuple):
+    """A place that gives some settings. name: how a person knows it ("file /etc/podwire.yaml")."""
+
+    name: str
+    values: Mapping[str, object]
+
+
+class Settled(NamedTuple):
+    """A value in force, and where it came from: a flag, a variable, a file, or "default"."""
+
+    value: object
+    origin: str
+
+
+@dataclass(frozen=True)
+class InForce:
+    """Settings by their key, in the order of SETTINGS, and all that is wrong with them."""
+
+    settings: Mapping[str, Settled]
+    mistakes: tuple[str, ...] = ()
+
+    def config(self) -> AgentConfig:
+        """The settings as a value. Raises ConfigError, which names every mistake."""
+        if self.mistakes:
+            raise ConfigError(self.mistakes)
+        return AgentConfig(
+            **{row.words: self.settings[row.key].value for row in SETTINGS}  # type: ignore[arg-type]  # each row's reader gives its field's type
+        )
+
+
+def resolve(flags: Mapping[str, object], environ: Mapping[str, str]) -> InForce:
+    """What is in force. flags: by AgentConfig's names, and `config`; None where not given."""
+    path = flags.get("config") or environ.get(FILE_VARIABLE)
+    try:
+        file = read_file(Path(str(path))) if path else Source("", {})
+    except ConfigError as error:
+        return InForce({}, (str(error),))
+    return settle(flags, environ, file)
+
+
+def read_file(path: Path) -> Source:
+    """The file's settings as YAML has them, unchecked. Raises ConfigError."""
+    try:
+        documents = parse_documents(_read(path), is_json=False)
+    except OSError as error:
+        raise ConfigError([f"{path}: cannot be read: {error.strerror}"]) from error
+    except DocumentError as error:
+        raise ConfigError([f"{path}: {error}"]) from error
+    if len(documents) > 1:
+        raise ConfigError([f"{path}: holds more than one document"])
+    values = documents[0] if documents else {}
+    return Source(f"file {path}", {str(key): value for key, value in values.items()})
+
+
+def _read(path: Path) -> bytes:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a FIFO would block
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise DocumentError("is no file")
+        data = file.read(MAX_FILE_BYTES + 1)
+    if len(data) > MAX_FILE_BYTES:
+        raise DocumentError(f"is larger than {MAX_FILE_BYTES // 1024} KiB")
+    return data
+
+
+def settle(flags: Mapping[str, object], environ: Mapping[str, str], file: Source) -> InForce:
+    """The strongest source of each setting, and every mistake of every source (pure)."""
+    mistakes = _unknown(file)
+    settings: dict[str, Settled] = {}
+    for row in SETTINGS:
+        given = _given(row, flags, environ, file)
+        checked = [_check(row, each, mistakes) for each in given]
+        found = next((each for each in checked if each is not None), None)
+        if found is None and not given and row.default is msgspec.NODEFAULT:
+            ways = ", ".join((row.flag, *row.variables))
+            mistakes.append(f"{row.key}: is needed: give {ways}, or {row.key} in the file")
+        elif found is not None:
+            settings[row.key] = found
+        elif row.default is not msgspec.NODEFAULT:
+            settings[row.key] = Settled(row.default, "default")
+    if not mistakes:
+        mistakes += _contradictions(settings)
+    return InForce(settings, tuple(mistakes))
+
+
+def _contradictions(settings: Mapping[str, Settled]) -> Sequence[str]:
+    """What does not go together, with where each came from."""
+    named = []
+    for sentence in contradictions(InForce(settings).config()):
+        key = sentence.partition(":")[0]
+        origin = settings[key].origin
+        named.append(f"{origin}: {sentence}" if origin != "default" else sentence)
+    return named
+
+
+def _given(
+    row: Setting, flags: Mapping[str, object], environ: Mapping[str, str], file: Source
+) -> list[Settled]:
+    """What the sources say of one setting, the strongest first."""
+    found = []
+    if flags.get(row.words) is not None:
+        found.append(Settled(flags[row.words], row.flag))
+    found += [Settled(environ[name], name) for name in row.variables if environ.get(name)]
+    if row.key in file.values:
+        found.append(Settled(file.values[row.key], file.name))
+    return found
+
+
+def _check(row: Setting, given: Settled, mistakes: list[str]) -> Settled | None:
+    """The value as it is meant; a sentence more among the mistakes where it cannot be."""
+    try:
+        return Settled(row.read(given.value), given.origin)
+    except ValueError:
+        mistakes.append(f"{given.origin}: {row.key}: {_shown(given.value)}: {row.allowed}")
+        return None
+
+
+def _shown(value: object) -> str:
+    """A value in a sentence: short, on one line, and without what may be a password."""
+    text = repr(value)
+    if "@" in text:
+        return "(not shown, it may hold a password)"
+    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}…"
+
+
+def _unknown(file: Source) -> list[str]:
+    """Keys of the file that are no settings, each with the one that is meant, perhaps."""
+    known = {row.key: row for row in SETTINGS}
+    lower = {key.lower(): key for key in known}
+    lower |= {row.words.replace("_", ""): row.key for row in SETTINGS}
+    found = []
+    for key in file.values:
+        if key in known:
+            continue
+        near = get_close_matches(key.lower().replace("_", "").replace("-", ""), lower, 1)
+        hint = f"did you mean {lower[near[0]]}?" if near else "`podwire config` lists them"
+        found.append(f"{file.name}: {_shown(key)} is no setting: {hint}")
+    return found

@@ -1,0 +1,222 @@
+"""What goes to the API server goes in order, within bounds, and holds up no one."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from podwire_core.feed.api_server import ApiError
+from podwire_core.objects import Node, NodeCondition, NodeStatus, ObjectMeta
+from podwire_node.reports.conditions import NetworkCondition, NetworkIsUp
+from podwire_node.reports.outbox import Outbox, Postbag
+
+
+@dataclass
+class Note:
+    """A letter that does what it is told, and notes that it was sent."""
+
+    subject: str
+    arrived: list[str] = field(default_factory=list)
+    errors: list[Exception] = field(default_factory=list)
+
+    def send(self, _server: Any) -> None:
+        if self.errors:
+            raise self.errors.pop(0)
+        self.arrived.append(self.subject)
+
+
+# ------------------------------------------------------------------------ bookkeeping
+
+
+def test_a_burst_goes_at_once_and_then_one_a_second() -> None:
+    bag = Postbag(burst=3, rate=1)
+    for number in range(10):
+        bag.put(Note(str(number)))
+    sent = []
+    now = 0.0
+    while (wait := bag.wait(now)) is not None:
+        if wait == 0:
+            sent.append((now, bag.take().subject))
+            bag.delivered()
+        now += wait
+    assert [subject for _, subject in sent] == [str(number) for number in range(10)]
+    assert [round(when) for when, _ in sent] == [0, 0, 0, 1, 2, 3, 4, 5, 6, 7]
+    assert bag.sent == 10
+
+
+def test_too_many_letters_drop_the_oldest_and_are_counted() -> None:
+    bag = Postbag(most=3)
+    for number in range(5):
+        bag.put(Note(str(number)))
+    assert [bag.take().subject for _ in range(3)] == ["2", "3", "4"]
+    assert bag.dropped == 2
+
+
+def test_a_server_that_is_away_is_tried_later_and_later() -> None:
+    bag = Postbag()
+    bag.put(Note("first"))
+    bag.put(Note("second"))
+    now, waits = 0.0, []
+    for _ in range(12):
+        letter = bag.take()
+        assert letter.subject == "first", "order is kept"
+        bag.returned(letter, now)
+        wait = bag.wait(now)
+        assert wait
+        waits.append(wait)
+        now += wait
+    assert 0.5 <= waits[0] <= 1.5
+    assert 30 <= waits[-1] <= 90
+    bag.take()
+    bag.delivered()
+    bag.wait(now + 100)
+    assert bag.wait(now + 100) == 0, "an answer ends the back-off"
+
+
+def test_a_letter_that_comes_back_to_a_full_bag_is_dropped() -> None:
+    bag = Postbag(most=1)
+    bag.put(Note("old"))
+    letter = bag.take()
+    bag.put(Note("new"))
+    bag.returned(letter, 0)
+    assert bag.dropped == 1
+    assert bag.take().subject == "new"
+
+
+def test_nothing_to_send_is_nothing_to_wait_for() -> None:
+    assert Postbag().wait(5) is None
+
+
+# -------------------------------------------------------------------------- the thread
+
+
+@pytest.fixture
+def outbox() -> Iterator[Callable[..., Outbox]]:
+    made: list[Outbox] = []
+
+    def make(**bag: Any) -> Outbox:
+        made.append(Outbox(None, "tests", Postbag(**bag)))  # type: ignore[arg-type]  # notes need no server
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close()
+
+
+def eventually(holds: Callable[[], bool], seconds: float = 5) -> None:
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_letters_arrive_in_order(outbox: Callable[..., Outbox]) -> None:
+    box, arrived = outbox(), list[str]()
+    for number in range(5):
+        box.put(Note(str(number), arrived))
+    eventually(lambda: len(arrived) == 5)
+    assert arrived == ["0", "1", "2", "3", "4"]
+
+
+def test_a_letter_that_hangs_holds_up_no_one(outbox: Callable[..., Outbox]) -> None:
+    hung = threading.Event()
+
+    class Hanging(Note):
+        def send(self, _server: Any) -> None:
+            hung.wait(10)
+
+    box = outbox()
+    before = time.monotonic()
+    box.put(Hanging("hangs"))
+    for number in range(2000):
+        box.put(Note(str(number)))
+    assert time.monotonic() - before < 1
+    box.close()
+    assert time.monotonic() - before < 2
+    hung.set()
+
+
+def test_a_forbidden_letter_is_said_once_and_the_next_one_goes(
+    outbox: Callable[..., Outbox], caplog: pytest.LogCaptureFixture
+) -> None:
+    box, arrived = outbox(), list[str]()
+    for number in range(3):
+        box.put(Note(str(number), arrived, [ApiError(403, "events is forbidden")]))
+    eventually(lambda: box.postbag.failed == 3)
+    assert caplog.text.count("events is forbidden") == 1
+    box.put(Note("fine", arrived))
+    eventually(lambda: arrived == ["fine"])
+
+
+def test_what_a_passing_fault_stopped_arrives_later(outbox: Callable[..., Outbox]) -> None:
+    box, arrived = outbox(), list[str]()
+    box.put(Note("late", arrived, [ApiError(503, "not now")]))
+    eventually(lambda: arrived == ["late"])
+    assert box.postbag.sent == 1
+
+
+def test_a_bug_in_one_letter_ends_no_thread(
+    outbox: Callable[..., Outbox], caplog: pytest.LogCaptureFixture
+) -> None:
+    box, arrived = outbox(), list[str]()
+    box.put(Note("bug", arrived, [ZeroDivisionError()]))
+    box.put(Note("fine", arrived))
+    eventually(lambda: arrived == ["fine"])
+    assert "ZeroDivisionError" in caplog.text
+
+
+# ------------------------------------------------------------------------- the condition
+
+
+class Tray:
+    """Stands for the Outbox."""
+
+    def __init__(self) -> None:
+        self.letters: list[NetworkIsUp] = []
+
+    def put(self, letter: NetworkIsUp) -> None:
+        self.letters.append(letter)
+
+
+def node(status: str) -> Node:
+    rows = (NodeCondition("Ready", "True"),)
+    if status:
+        rows = (*rows, NodeCondition("NetworkUnavailable", status))
+    return Node(ObjectMeta("n1"), status=NodeStatus(conditions=rows))
+
+
+@pytest.mark.parametrize("status", ["", "True", "Unknown"])
+def test_the_condition_is_cleared_once_for_each_time_it_is_seen(status: str) -> None:
+    tray = Tray()
+    condition = NetworkCondition(tray)  # type: ignore[arg-type]  # a stand-in
+    mine = node(status)
+    condition.sync(mine, up=False)
+    assert tray.letters == []
+    for _ in range(3):
+        condition.sync(mine, up=True)
+    assert tray.letters == [NetworkIsUp("n1")]
+    condition.sync(node("False"), up=True)
+    assert len(tray.letters) == 1
+    condition.sync(node("True"), up=True)
+    assert len(tray.letters) == 2
+
+
+def test_the_condition_is_never_set_to_true() -> None:
+    tray = Tray()
+    condition = NetworkCondition(tray)  # type: ignore[arg-type]  # a stand-in
+    for up in (True, False):
+        condition.sync(node("False"), up=up)
+        condition.sync(None, up=up)
+    assert tray.letters == []
+
+
+def test_of_all_conditions_only_ours_is_kept() -> None:
+    kept = node("True")
+    assert kept.status.conditions == (NodeCondition("NetworkUnavailable", "True"),)
+    assert node("").status.conditions is None
+    assert kept.network_unavailable == "True"

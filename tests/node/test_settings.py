@@ -1,0 +1,290 @@
+"""A setting comes from the strongest source, and every mistake of every source is told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from podwire_node.settings.agent_config import SETTINGS, AgentConfig
+from podwire_node.settings.config import (
+    MAX_FILE_BYTES,
+    ConfigError,
+    InForce,
+    Source,
+    read_file,
+    resolve,
+    settle,
+)
+
+NEEDED: dict[str, object] = {"node": "n1", "feed": "/objects"}
+NO_FILE = Source("", {})
+
+
+def settled(
+    flags: dict[str, object] | None = None,
+    environ: dict[str, str] | None = None,
+    file: dict[str, Any] | None = None,
+) -> InForce:
+    return settle({**NEEDED, **(flags or {})}, environ or {}, Source("file c.yaml", file or {}))
+
+
+def test_every_field_has_a_row_and_every_row_a_field() -> None:
+    fields = {row.name: row.encode_name for row in msgspec.structs.fields(AgentConfig)}
+    assert fields == {row.words: row.key for row in SETTINGS}
+
+
+@pytest.mark.parametrize("row", SETTINGS, ids=lambda row: row.key)
+def test_every_default_is_allowed(row: Any) -> None:
+    if row.default is not msgspec.NODEFAULT:
+        given = list(row.default) if isinstance(row.default, tuple) else row.default
+        assert row.read(given) == row.default
+
+
+@pytest.mark.parametrize(
+    ("flag", "variable", "file", "value", "origin"),
+    [
+        (None, None, None, 8472, "default"),
+        (None, None, 1, 1, "file c.yaml"),
+        (None, "2", None, 2, "PODWIRE_VXLAN_PORT"),
+        (None, "2", 1, 2, "PODWIRE_VXLAN_PORT"),
+        ("3", None, None, 3, "--vxlan-port"),
+        ("3", None, 1, 3, "--vxlan-port"),
+        ("3", "2", None, 3, "--vxlan-port"),
+        ("3", "2", 1, 3, "--vxlan-port"),
+        (None, "", 1, 1, "file c.yaml"),
+    ],
+)
+def test_the_strongest_source_wins_and_is_named(
+    flag: str | None, variable: str | None, file: int | None, value: int, origin: str
+) -> None:
+    environ = {} if variable is None else {"PODWIRE_VXLAN_PORT": variable}
+    found = settled({"vxlan_port": flag}, environ, {} if file is None else {"vxlanPort": file})
+    assert found.mistakes == ()
+    assert found.settings["vxlanPort"] == (value, origin)
+    assert found.config().vxlan_port == value
+
+
+def test_a_node_name_may_come_from_the_pods_own_variable() -> None:
+    found = settle({"feed": "x"}, {"NODE_NAME": "n7"}, NO_FILE)
+    assert found.settings["node"] == ("n7", "NODE_NAME")
+    both = settle({"feed": "x"}, {"NODE_NAME": "n7", "PODWIRE_NODE": "n8"}, NO_FILE)
+    assert both.settings["node"] == ("n8", "PODWIRE_NODE")
+
+
+def test_lists_are_lists_in_yaml_and_commas_elsewhere() -> None:
+    yaml = settled(file={"components": ["policy", "cni"], "masqueradeExclude": ["10.0.0.1/8"]})
+    flags = settled({"components": "policy,cni", "masquerade_exclude": "10.0.0.0/8, 10.1.2.3/8"})
+    for found in (yaml, flags):
+        assert found.config().components == ("cni", "policy")
+        assert found.config().masquerade_exclude == ("10.0.0.0/8",)
+
+
+@pytest.mark.parametrize(
+    ("given", "value"),
+    [({"file": {"masquerade": False}}, False), ({"environ": {"PODWIRE_MASQUERADE": "True"}}, True)],
+)
+def test_booleans_are_yamls_or_words(given: dict[str, Any], value: bool) -> None:
+    assert settled(**given).config().masquerade is value
+
+
+#: What each setting may not be: in the file, where values have types, and as text.
+BAD: list[tuple[str, object]] = [
+    ("node", "-n"),
+    ("node", "Node"),
+    ("node", "a b"),
+    ("node", "n" * 254),
+    ("node", 5),
+    ("node", "n\n"),
+    ("feed", ""),
+    ("feed", ["x"]),
+    ("components", ""),
+    ("components", []),
+    ("components", "cni,ebpf"),
+    ("components", [1]),
+    ("components", {"cni": True}),
+    ("kubeconfig", "a\0b"),
+    ("kubeconfig", False),
+    ("apiServer", "192.0.2.1:6443"),
+    ("apiServer", "ftp://host"),
+    ("apiServer", "https://"),
+    ("apiServer", "https://host:99999"),
+    ("apiServer", "https://host/path"),
+    ("apiServer", "https://user:hunter2@host"),
+    ("routing", "Auto"),
+    ("routing", None),
+    ("vxlanPort", 0),
+    ("vxlanPort", 65536),
+    ("vxlanPort", "4789x"),
+    ("vxlanPort", True),
+    ("vxlanPort", 1.5),
+    ("vxlanPort", "9" * 5000),
+    ("vxlanId", 0),
+    ("vxlanId", 1 << 24),
+    ("mtu", 1),
+    ("mtu", 1279),
+    ("mtu", -1),
+    ("mtu", 65536),
+    ("masquerade", "yes"),
+    ("masquerade", 1),
+    ("masqueradeExclude", "10.0.0.0"),
+    ("masqueradeExclude", ["10.0.0.0/33"]),
+    ("masqueradeExclude", [["10.0.0.0/8"]]),
+    ("cniConfDir", "etc/cni"),
+    ("cniBinDir", "./bin"),
+    ("cniSocket", "cni.sock"),
+    ("cniSocket", "/" + "s" * 107),
+    ("cniPlugin", "calico"),
+    ("cniStateDir", ""),
+    ("cniStateDir", "state"),
+    ("status", 3),
+    ("logFormat", "xml"),
+    ("logLevel", "trace"),
+]
+
+
+def test_every_setting_has_a_row_of_bad_values() -> None:
+    assert {key for key, _ in BAD} == {row.key for row in SETTINGS}
+
+
+@pytest.mark.parametrize(("key", "value"), BAD)
+def test_a_bad_value_in_the_file_is_one_sentence(key: str, value: object) -> None:
+    (mistake,) = settled(file={key: value}).mistakes
+    row = next(row for row in SETTINGS if row.key == key)
+    assert mistake.startswith(f"file c.yaml: {key}: ")
+    assert mistake.endswith(row.allowed)
+    assert len(mistake) < 250
+    assert "\n" not in mistake
+    assert "hunter2" not in mistake
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [row for row in BAD if isinstance(row[1], str) and row[1]]
+)
+def test_a_bad_value_elsewhere_names_its_flag_or_variable(key: str, value: str) -> None:
+    row = next(row for row in SETTINGS if row.key == key)
+    variable = row.variables[0]
+    (mistake,) = settled({}, {variable: value}).mistakes
+    assert mistake.startswith(f"{variable}: {key}: ")
+    (mistake,) = settled({row.words: value}).mistakes
+    assert mistake.startswith(f"{row.flag}: {key}: ")
+
+
+def test_all_mistakes_are_told_at_once() -> None:
+    found = settle(
+        {"vxlan_id": "x"}, {"PODWIRE_MTU": "huge"}, Source("file c.yaml", {"rooting": "auto"})
+    )
+    assert len(found.mistakes) == 5
+    assert "did you mean routing?" in found.mistakes[0]
+    text = "\n".join(found.mistakes)
+    for word in ("--vxlan-id", "PODWIRE_MTU", "node: is needed", "feed: is needed"):
+        assert word in text
+    with pytest.raises(ConfigError) as error:
+        found.config()
+    assert str(error.value) == text
+
+
+def test_a_mistake_in_a_weaker_source_is_one_too() -> None:
+    (mistake,) = settled({"mtu": "1500"}, file={"mtu": 7}).mistakes
+    assert "c.yaml" in mistake
+
+
+@pytest.mark.parametrize(
+    ("key", "meant"),
+    [
+        ("vxlan_port", "vxlanPort"),
+        ("vxlan-port", "vxlanPort"),
+        ("VXLANPort", "vxlanPort"),
+        ("kubeConfig", "kubeconfig"),
+        ("cniConfdir", "cniConfDir"),
+        ("masqueradeExcludes", "masqueradeExclude"),
+        ("component", "components"),
+    ],
+)
+def test_an_unknown_key_is_named_with_the_nearest(key: str, meant: str) -> None:
+    (mistake,) = settled(file={key: 1}).mistakes
+    assert mistake == f"file c.yaml: {key!r} is no setting: did you mean {meant}?"
+
+
+def test_an_unknown_key_that_is_near_nothing_points_to_the_list() -> None:
+    (mistake,) = settled(file={"zzzz" * 40: 1}).mistakes
+    assert mistake.endswith("`podwire config` lists them")
+    assert len(mistake) < 200
+
+
+@pytest.mark.parametrize(
+    ("flags", "environ", "start"),
+    [
+        ({"kubeconfig": "/k"}, {}, "--kubeconfig: kubeconfig: needs feed kubernetes"),
+        (
+            {},
+            {"PODWIRE_API_SERVER": "https://h"},
+            "PODWIRE_API_SERVER: apiServer: needs feed kubernetes",
+        ),
+        ({"cni_conf_dir": "/etc/cni/net.d"}, {}, "cniSocket: the plugin podwire asks this agent"),
+    ],
+)
+def test_settings_that_do_not_go_together(
+    flags: dict[str, object], environ: dict[str, str], start: str
+) -> None:
+    (mistake,) = settled(flags, environ).mistakes
+    assert mistake.startswith(start)
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        {"feed": "kubernetes", "kubeconfig": "/k", "api_server": "https://[fd00::1]:6443/"},
+        {"cni_conf_dir": "/etc/cni/net.d", "cni_plugin": "podwire-cni"},
+        {"cni_conf_dir": "/etc/cni/net.d", "cni_socket": "/run/x.sock"},
+        {"cni_conf_dir": "/etc/cni/net.d", "components": "proxy"},
+    ],
+)
+def test_settings_that_do(flags: dict[str, object]) -> None:
+    assert settled(flags).mistakes == ()
+
+
+# ------------------------------------------------------------------------------ the file
+
+
+def test_a_file_is_read_by_flag_or_variable(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text("node: n1\nfeed: /objects\ncomponents: [proxy]\n")
+    for flags, environ in (({"config": str(path)}, {}), ({}, {"PODWIRE_CONFIG": str(path)})):
+        found = resolve(flags, environ)
+        assert found.config().components == ("proxy",)
+        assert found.settings["components"].origin == f"file {path}"
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"a: [", "is not YAML: line 2"),
+        (b"- node\n", "holds a list where an object should stand"),
+        (b"node\n", "holds a str where an object should stand"),
+        (b"node: a\n---\nnode: b\n", "holds more than one document"),
+        (b"\xff\xfe", "is not UTF-8 text"),
+        (b"#" * (MAX_FILE_BYTES + 1), "is larger than 64 KiB"),
+        (b"[" * 5000, "nests deeper"),
+    ],
+)
+def test_a_file_that_is_no_settings_is_one_sentence(
+    tmp_path: Path, content: bytes, reason: str
+) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_bytes(content)
+    (mistake,) = resolve({"config": str(path)}, {}).mistakes
+    assert mistake.startswith(f"{path}: {reason}")
+
+
+def test_an_empty_file_says_nothing(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text("# nothing yet\n")
+    assert read_file(tmp_path / "c.yaml").values == {}
+
+
+@pytest.mark.parametrize("name", ["missing", "."])
+def test_a_file_that_cannot_be_read_is_one_sentence(tmp_path: Path, name: str) -> None:
+    (mistake,) = resolve({"config": str(tmp_path / name)}, {}).mistakes
+    assert mistake.startswith(f"{tmp_path / name}: ")
