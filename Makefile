@@ -21,6 +21,7 @@ PACKAGES += curl            # what people run in pods
 PACKAGES += ca-certificates # pip
 PACKAGES += gcc             # the CNI client, a static C program
 PACKAGES += libc6-dev       # its headers and libc.a
+PACKAGES += iptables        # kube-proxy's other mode, side by side in a lab
 
 .PHONY: help
 help: ## this list
@@ -92,6 +93,10 @@ $(KUBERNETES_BIN)/.built: integration/kubernetes/go.sum
 		-ldflags '-s -w -X k8s.io/component-base/version.gitVersion=v$(KUBERNETES)' tool
 	@mv $(KUBERNETES_BIN)/server $(KUBERNETES_BIN)/etcd
 	@touch $@
+
+.PHONY: test-kubernetes
+test-kubernetes: root setup ## the tests on a lab with a real control plane (see: kubernetes)
+	@$(BIN)/python -m pytest integration/lab_kubernetes
 
 .PHONY: clean
 clean: ## take down every lab, remove the environment and what tests left

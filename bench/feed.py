@@ -95,16 +95,16 @@ def cold_lists(plane: ControlPlane, node: Netns, runs: int) -> list[dict[str, fl
     return [json.loads(node.run(*command)) for _ in range(runs)]
 
 
-def change_times(plane: ControlPlane, node: Netns, services: int, changes: int) -> Times:
+def change_times(plane: ControlPlane, node: Netns, services: int, changes: int, run: int) -> Times:
     """Patch one endpoint of a random slice, again and again, each time waiting for the kernel."""
-    chosen = random.Random(1)  # noqa: S311 - chooses slices, keeps no secret
+    chosen = random.Random(run)  # noqa: S311 - chooses slices, keeps no secret
     times = Times([], [])
     with node.inside():
         monitor = Monitor(TABLES)
     with closing(monitor), filling.client(plane) as client:
         for turn in range(WARM_UP + changes):
             number = chosen.randrange(services)
-            address = f"172.16.{turn // 250}.{1 + turn % 250}"  # one that no slice has
+            address = f"172.{16 + run}.{turn // 250}.{1 + turn % 250}"  # one that no slice has
             endpoints = [{"addresses": [address]}]
             endpoints += [filling.endpoint(number, index) for index in range(1, 10)]
             monitor.foreign(0)
@@ -153,9 +153,9 @@ def measure(plane: ControlPlane, services: int, runs: int, changes: int) -> dict
     times = Times([], [])
     with plane_node(plane) as node:
         colds = cold_lists(plane, node, runs)
-        for _ in range(runs):
+        for run in range(runs):
             with agent(plane, node) as process:
-                found = change_times(plane, node, services, max(1, changes // runs))
+                found = change_times(plane, node, services, max(1, changes // runs), run)
                 times.from_request += found.from_request
                 times.from_answer += found.from_answer
                 peaks.append(peak_mb(process.pid))
@@ -177,7 +177,13 @@ def measure(plane: ControlPlane, services: int, runs: int, changes: int) -> dict
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--services", default=10_000, show_default=True, help="Services in the API server.")
 @click.option("--endpoints", default=10, show_default=True, help="Endpoints of each, in one slice.")
-@click.option("--runs", default=3, show_default=True, help="Cold starts of the feed and the agent.")
+@click.option(
+    "--runs",
+    default=3,
+    show_default=True,
+    type=click.IntRange(1, 16),
+    help="Cold starts of the feed and the agent.",
+)
 @click.option("--changes", default=300, show_default=True, help="Changes measured, of all runs.")
 def main(services: int, endpoints: int, runs: int, changes: int) -> None:
     """Measure the API feed: cold list, the agent's memory, one change to the kernel.

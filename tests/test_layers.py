@@ -57,6 +57,7 @@ EFFECTS: dict[str, set[str]] = {
     },
     "dnslib": {"podwire_lab.programs.dns"},
     "kubernetes": {"podwire_core.feed.api_server"},
+    "cryptography": {"podwire_lab.kubernetes.certificates"},
 }
 
 

@@ -89,3 +89,42 @@ def test_errors(
     told(feed, *before)
     batch = told(feed, message)
     assert (batch.errors, batch.standing) == (new, standing), promise
+
+
+@pytest.fixture
+def two() -> Iterator[ClusterFeed]:
+    """Of two kinds, without reflectors."""
+    with ClusterFeed(Mock(ApiServer), ()) as made:
+        made._unlisted = {Node: "/api/v1/nodes", Pod: "/api/v1/pods"}
+        yield made
+
+
+def test_a_kind_that_was_not_read_is_waited_for_and_named(two: ClusterFeed) -> None:
+    batch = told(two, Listed(Node, {}, {}))
+    assert not batch.synced
+    assert batch.waiting == ("Pod: /api/v1/pods is being read",)
+    assert batch.unread == {}
+
+
+def test_trouble_is_waited_out_and_a_refusal_is_not(two: ClusterFeed) -> None:
+    batch = told(two, Listed(Node, {}, {}), Trouble(Pod, "server/pods: 403 forbidden"))
+    assert batch.waiting == ("Pod: server/pods: 403 forbidden",)
+    assert not batch.synced
+    batch = told(two, Trouble(Pod, "server/pods: 403 forbidden", refused=True))
+    assert batch.synced
+    assert (batch.waiting, batch.unread) == ((), {Pod: "server/pods: 403 forbidden"})
+    assert "going on without Pod objects" in str(batch.standing[0])
+
+
+def test_a_refused_kind_that_is_read_later_is_a_change_like_any_other(two: ClusterFeed) -> None:
+    told(two, Listed(Node, {}, {}), Trouble(Pod, "server/pods: 403", refused=True))
+    batch = told(two, Listed(Pod, {NAME: GOOD}, {}), Trouble(Pod, ""))
+    assert [change.new for change in batch.changes] == [GOOD]
+    assert (batch.unread, batch.standing, batch.synced) == ({}, (), True)
+
+
+def test_a_kind_that_was_read_and_is_refused_later_is_not_unread(two: ClusterFeed) -> None:
+    told(two, Listed(Node, {}, {}), Listed(Pod, {NAME: GOOD}, {}))
+    batch = told(two, Trouble(Pod, "server/pods: 403", refused=True))
+    assert (batch.changes, batch.unread, batch.synced) == ((), {}, True)
+    assert [str(error) for error in batch.standing] == ["server/pods: 403"]
