@@ -22,11 +22,14 @@ PACKAGES += ca-certificates # pip
 PACKAGES += gcc             # the CNI client, a static C program
 PACKAGES += libc6-dev       # its headers and libc.a
 PACKAGES += iptables        # kube-proxy's other mode, side by side in a lab
+PACKAGES += shellcheck      # scripts of deploy/ and vagrant/
+IMAGE_PACKAGES := buildah mmdebstrap runc       # an image built and run without an engine
+VAGRANT_PACKAGES := vagrant vagrant-libvirt     # `vagrant validate`
 
 .PHONY: help
 help: ## this list
 	@echo "podwire: make TARGET"
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 20
 
 .PHONY: linux root
 linux:
@@ -37,14 +40,19 @@ root: linux
 .PHONY: setup
 setup: linux $(READY) ## install what is missing: Debian packages (as root), a virtual environment
 
+# $(call install,PACKAGES): those that are missing, as root.
+define install
+set -e; missing=$$(for package in $(1); do \
+	dpkg-query -W -f '$${Status}\n' $$package 2>/dev/null | grep -q 'ok installed' || echo $$package; done); \
+if [ -n "$$missing" ]; then \
+	command -v apt-get >/dev/null || { echo "podwire: needs the Debian packages" $$missing": use Debian 12 or newer" >&2; exit 1; }; \
+	[ "$$(id -u)" = 0 ] || { echo "podwire: needs root to install" $$missing": run it with sudo" >&2; exit 1; }; \
+	echo "installing" $$missing; \
+	{ apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing; } >/dev/null; fi
+endef
+
 $(READY): pyproject.toml Makefile
-	@set -e; missing=$$(for package in $(PACKAGES); do \
-		dpkg-query -W -f '$${Status}\n' $$package 2>/dev/null | grep -q 'ok installed' || echo $$package; done); \
-	if [ -n "$$missing" ]; then \
-		command -v apt-get >/dev/null || { echo "podwire: needs the Debian packages" $$missing": use Debian 12 or newer" >&2; exit 1; }; \
-		[ "$$(id -u)" = 0 ] || { echo "podwire: needs root to install" $$missing": run it with sudo" >&2; exit 1; }; \
-		echo "installing" $$missing; \
-		{ apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing; } >/dev/null; fi
+	@$(call install,$(PACKAGES))
 	@echo "making $(VENV)"
 	@rm -rf $(VENV)
 	@/usr/bin/python3 -m venv --system-site-packages $(VENV)
@@ -78,9 +86,13 @@ check: setup ## format, lint, types, layers: what a commit must pass
 client: setup ## build the CNI client, a static C program (cni-plugin/client)
 	@$(MAKE) --no-print-directory -C cni-plugin/client
 
+# ------------------------------------------------------------- real Kubernetes, for tests
+
 KUBERNETES := 1.36.3
 KUBERNETES_BIN ?= $(CACHE)/kubernetes/v$(KUBERNETES)
-export KUBERNETES_BIN
+HELM := 4.3.1
+HELM_BIN ?= $(CACHE)/helm/v$(HELM)
+export KUBERNETES_BIN HELM_BIN
 
 .PHONY: kubernetes
 kubernetes: $(KUBERNETES_BIN)/.built ## build a real control plane from its Go modules, for tests (minutes, once)
@@ -94,9 +106,51 @@ $(KUBERNETES_BIN)/.built: integration/kubernetes/go.sum
 	@mv $(KUBERNETES_BIN)/server $(KUBERNETES_BIN)/etcd
 	@touch $@
 
+.PHONY: helm
+helm: $(HELM_BIN)/.built ## build helm and kind from their Go modules, for tests (minutes, once)
+
+$(HELM_BIN)/.built: integration/helm/go.sum
+	@command -v go >/dev/null || { echo "podwire: building helm needs Go; or set HELM_BIN to a folder of helm and kind" >&2; exit 1; }
+	@echo "building helm $(HELM) and kind into $(HELM_BIN)"
+	@mkdir -p $(HELM_BIN)
+	@cd integration/helm && GOBIN=$(HELM_BIN) go install -trimpath -ldflags '-s -w' tool
+	@touch $@
+
 .PHONY: test-kubernetes
 test-kubernetes: root setup ## the tests on a lab with a real control plane (see: kubernetes)
 	@$(BIN)/python -m pytest integration/lab_kubernetes
+
+.PHONY: soak
+soak: root setup ## ten minutes of random API faults; SOAK_SECONDS=N for another time
+	@PODWIRE_FAULT_SECONDS=$(or $(SOAK_SECONDS),600) $(BIN)/python -m pytest -s integration/core/test_feed_faults.py
+
+.PHONY: bench-feed
+bench-feed: root setup ## 100,000 endpoints in a real API server: list, memory, one change
+	@$(BIN)/python bench/feed.py
+
+# --------------------------------------------------------------------- what installs us
+
+.PHONY: image
+image: ## build the agent's image with docker, podman or buildah
+	@deploy/build-image
+
+.PHONY: test-image
+test-image: root setup ## build the image with buildah and run it with the DaemonSet's rights
+	@$(call install,$(IMAGE_PACKAGES))
+	@PODWIRE_IMAGE_TEST=1 $(BIN)/python -m pytest integration/deploy/test_image.py
+
+.PHONY: test-vagrant
+test-vagrant: root setup ## the Vagrantfile and the kind cluster, as their own programs check them
+	@$(call install,$(VAGRANT_PACKAGES))
+	@$(BIN)/python -m pytest integration/deploy/test_machines.py
+
+.PHONY: manifests
+manifests: ## make deploy/podwire.yaml anew from deploy/overlays/all
+	@KUBECTL=$(KUBERNETES_BIN)/kubectl deploy/render
+
+.PHONY: kind
+kind: ## a kind cluster with podwire as its only network (docker, kind, kubectl)
+	@vagrant/kind/up
 
 .PHONY: clean
 clean: ## take down every lab, remove the environment and what tests left

@@ -1,4 +1,4 @@
-"""The image, really built, and run with what the DaemonSet gives it: `make image-test`.
+"""The image, really built, and run with what the DaemonSet gives it: `make test-image`.
 
 No docker runs here: buildah builds it in a chroot, on a base made of Debian's packages, and runc
 runs it. What that cannot show is in deploy/README.md.
@@ -40,7 +40,7 @@ class Image(NamedTuple):
 @pytest.fixture(scope="module")
 def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Image]:
     if not os.environ.get("PODWIRE_IMAGE_TEST"):
-        pytest.skip("building the image takes minutes: `make image-test` does it")
+        pytest.skip("building the image takes minutes: `make test-image` does it")
     for program in ("buildah", "mmdebstrap", "runc"):
         assert shutil.which(program), f"needs {program}: apt-get install {program}"
     folder = tmp_path_factory.mktemp("image")

@@ -72,7 +72,7 @@ def test_kind_would_have_refused_a_field_that_is_not_there(tmp_path: Path) -> No
 
 def test_vagrant_takes_the_vagrantfile(tmp_path: Path) -> None:
     if not shutil.which("vagrant"):
-        pytest.skip("vagrant is not here: `make vagrant-test` installs Debian's and runs this")
+        pytest.skip("vagrant is not here: `make test-vagrant` installs Debian's and runs this")
     # A copy: vagrant keeps what it knows beside the file.
     copy = shutil.copytree(VAGRANT, tmp_path / "vagrant")
     environ = {

@@ -69,10 +69,12 @@ def agent(*, verbose: bool, **flags: object) -> None:
     Examples:
       podwire agent --node node1 --feed /run/objects
       ip netns exec n1 podwire agent --node n1 --feed ./objects --status /run/n1.json -v
+
     \b
     In a cluster, with its API server's address, because a Service needs this agent:
       podwire agent --node $(hostname) --feed kubernetes --api-server https://192.0.2.1:6443
       podwire agent --config /etc/podwire/config.yaml --node $(hostname) --log-format json
+
     \b
     Beside another network, for Services alone; and one that does all for its pods:
       podwire agent --node n1 --feed kubernetes --components proxy
