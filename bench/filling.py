@@ -132,5 +132,8 @@ def fill(plane: ControlPlane, services: int, endpoints: int, told: Callable[[], 
 
     # Threads are born where the one who submits is, so their connections are the plane's.
     with plane.netns.inside(), ThreadPoolExecutor(CLIENTS) as pool:
-        for done in [pool.submit(post, *row) for row in rows()]:
-            done.result()
+        try:
+            for done in [pool.submit(post, *row) for row in rows()]:
+                done.result()
+        finally:
+            pool.shutdown(cancel_futures=True)  # Ctrl-C does not wait for the rest

@@ -112,6 +112,5 @@ def test_a_refusal_counts_when_it_was_the_answer_often_enough(status: int) -> No
 
 @pytest.mark.parametrize("status", [0, 401, 429, 500, 503])
 def test_everything_else_is_waited_out(status: int) -> None:
-    # Twice each: a 500 is answered with a list before it counts.
-    _, told = run(*[ApiError(status, "later")] * (4 * REFUSALS))
+    _, told = run(*[ApiError(status, "later")] * (REFUSALS + 1))
     assert not any(isinstance(each, Trouble) and each.refused for each in told)
