@@ -102,7 +102,7 @@ def test_a_forbidden_resource_holds_up_no_other_and_arrives_when_it_is_allowed(
     plane.request("PATCH", f"{CLUSTER_ROLES}/no-policies", {"rules": rules()})
     reader.until("it is read", lambda: reader.has(NetworkPolicy, "late"), seconds=40)
     assert reader.unread == {}
-    assert reader.standing == ()
+    reader.until("nothing stands", lambda: reader.standing == ())
     plane.request("DELETE", f"{POLICIES}/late")
 
 

@@ -189,6 +189,7 @@ class ClusterFeed:
         self._known[kind] = set(there)
         self._unlisted.pop(kind, None)
         self._refused.pop(kind, None)
+        self._troubles.pop(kind, None)
         for known in [known for known in self._reported if known[0] is kind]:
             if known[1] not in listed.unusable:
                 del self._reported[known]
