@@ -139,7 +139,7 @@ class Site:
 
     def events(self, name: str) -> list[dict[str, Any]]:
         found = self.plane.request("GET", EVENTS)["items"]
-        return [each for each in found if each["involvedObject"]["name"] == name]
+        return [each for each in found if each["involvedObject"].get("name") == name]
 
     def tables(self) -> str:
         return self.netns.run("nft", "list", "tables")
@@ -341,6 +341,18 @@ def test_ready_waits_for_the_api_server(site: Site) -> None:
     site.netns.run("ip", "route", "del", "blackhole", ADDRESS)
     site.ready()
     assert "podwire-proxy" in site.tables()
+
+
+def test_an_api_server_that_went_away_is_no_source_to_be_in_sync_with(site: Site) -> None:
+    site.make_node(site.node, "10.244.8.0/24", address="192.168.90.11")
+    site.start()
+    site.ready()
+    until("it is in sync", lambda: site.status()["in_sync"])
+    site.plane.stop("kube-apiserver")
+    until("it says so", lambda: not site.status()["in_sync"])
+    assert site.status()["ready"], "what was ready stays so"
+    site.plane.start_api_server()
+    until("it is in sync again", lambda: site.status()["in_sync"], seconds=60)
 
 
 def test_what_it_may_not_read_is_named_and_the_rest_goes_on(site: Site) -> None:

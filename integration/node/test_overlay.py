@@ -343,6 +343,16 @@ def test_pods_that_come_and_go_wake_no_one(site: Site) -> None:
     assert site["one"].monitor.changed(), "what is no pod's is heard"
 
 
+def test_routes_of_other_tables_wake_no_one(site: Site) -> None:
+    one = site["one"]
+    assert not one.monitor.changed()
+    for table in ("100", "1000"):
+        one.netns.run("ip", "route", "add", "10.78.0.0/16", "dev", "uplink", "table", table)
+    assert not one.monitor.changed()
+    one.netns.run("ip", "route", "add", "10.78.0.0/16", "dev", "uplink")
+    assert one.monitor.changed(), "the main one is heard"
+
+
 def test_announcements_that_were_lost_count(site: Site) -> None:
     one = site["one"]
     lines = (f"route add 10.77.{n // 250}.{n % 250} dev uplink\n" for n in range(5000))

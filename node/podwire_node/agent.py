@@ -32,6 +32,7 @@ from podwire_core.snapshot import Change, Kind, Snapshot
 from podwire_node.cni.pod_network import PodNetwork
 from podwire_node.parts import make_parts
 from podwire_node.programmer import Programmer
+from podwire_node.reports.logs import one_line
 from podwire_node.reports.reporter import Reporter
 from podwire_node.reports.status import Status, StatusFile, resident_mb, seconds_since_start
 from podwire_node.settings.agent_config import AgentConfig
@@ -51,6 +52,8 @@ class Agent:
     def __init__(
         self, config: AgentConfig, feed: Feed, nft: Nft, server: ApiServer | None = None
     ) -> None:
+        # First: to learn what the kernel holds takes seconds where that is much.
+        self._status_file = StatusFile(Path(config.status)) if config.status else None
         self._config = config
         self._feed = feed
         self._snapshot = Snapshot()
@@ -70,7 +73,6 @@ class Agent:
             each.listen_with(self._tables)
         self._pods = PodNetwork(config, self._parts, self._stack)
         self._reporter = Reporter(config.node, server, self._stack)
-        self._status_file = StatusFile(Path(config.status)) if config.status else None
 
     def run(self) -> None:
         """Work until told to leave. Raises FeedError if the source cannot be read at the start."""
@@ -168,6 +170,12 @@ class Agent:
         settled = all(part.begun and part.work.settled for part in self._parts)
         return self._synced and not self._unread and settled
 
+    @property
+    def _source_is_away(self) -> bool:
+        """Whether the source cannot be read now: an error of no file and no object is its own."""
+        errors = (error for error in self._unusable if not (error.source or error.object))
+        return bool(self._feed_problem) or any(errors)
+
     # ------------------------------------------------------------------- what it says
 
     def _report(self) -> None:
@@ -218,11 +226,11 @@ class Agent:
             transactions={each.name: each.transactions for each in self._tables},
             repairs={each.name: each.repairs for each in self._tables},
             failures={each.name: each.failures for each in self._tables},
-            in_sync=in_sync and not self._feed_problem,
+            in_sync=in_sync and not self._source_is_away,
             waiting=tuple(self._waiting(mine)),
             components=tuple(self._config.components),
             pod_cidrs=mine.pod_cidrs if mine else (),
             mtu=self._pods.mtu,
             letters=self._reporter.letters,
-            problems=tuple(self._problems(mine, wrong)[:MAX_PROBLEMS]),
+            problems=tuple(map(one_line, self._problems(mine, wrong)[:MAX_PROBLEMS])),
         )

@@ -31,6 +31,16 @@ def test_a_report_is_written_read_and_taken_away(tmp_path: Path) -> None:
     assert list(files.read()) == []
 
 
+def test_a_name_that_no_file_can_have_is_gone_at_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def run() -> None:
+        ReportFiles(tmp_path).tell(ObjectName("shop", "x" * 253), None)
+
+    asyncio.run(run())
+    assert caplog.text == "", "else it would be tried again every second"
+
+
 def test_an_unreadable_report_hides_no_other(tmp_path: Path) -> None:
     files = ReportFiles(tmp_path)
     (tmp_path / "a.broken.json").write_text("{")
@@ -151,3 +161,19 @@ def test_an_old_token_is_replaced_and_a_failure_leaves_the_old_one(
         asyncio.run(run())
     assert (folder / "token").read_text() == "token-2"
     assert len(server.asked) == 2
+
+
+def test_an_answer_that_is_no_object_is_no_answer() -> None:
+    class Garbled:
+        def send(self, method: str, path: str, body: object = None, kind: str = "") -> bytes:
+            return f"{method} {path} {body} {kind}".encode()
+
+    async def run() -> None:
+        requests = Requests(Garbled())
+        try:
+            await requests.send("GET", "/api/v1/pods")
+        finally:
+            requests.close()
+
+    with pytest.raises(ApiError, match="/api/v1/pods: the answer is no object"):
+        asyncio.run(run())

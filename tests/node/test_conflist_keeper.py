@@ -91,3 +91,15 @@ def test_no_conflist_without_a_socket_that_serves(folder: Path, tmp_path: Path) 
         assert kept.sync(retry, CIDRS, 1500) is None
         assert (tmp_path / "cni/agent.sock").is_socket()
         assert kept.ready
+
+
+def test_pod_cidrs_of_one_family_twice_are_a_problem_and_no_end(folder: Path) -> None:
+    with ExitStack() as stack:
+        kept = keeper(folder, stack)
+        kept.sync(0, CIDRS, 1500)
+        again = kept.sync(1, ("10.244.1.0/24", "10.244.2.0/24"), 1500)
+        assert again is not None
+        assert "10.244.2.0/24" in kept.problems[0]
+        assert CIDRS[1] in written(folder), "what was promised before stays"
+        assert kept.sync(again, CIDRS, 1500) is None
+        assert kept.problems == []

@@ -59,6 +59,16 @@ def test_a_hostile_message_stays_on_its_line(log_format: str) -> None:
     assert len(text) < 2 * MAX_MESSAGE
 
 
+@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_bytes_that_are_no_text_are_told_escaped(
+    log_format: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stream = lines(log_format)
+    log.warning("%s: is bad", "/objects/b\udcffd.yaml", extra={"object": "\udcff"})
+    assert "udcff" in stream.getvalue()
+    assert capsys.readouterr().err == "", "logging itself has no complaint"
+
+
 def test_text_is_as_it_was_for_people() -> None:
     stream = lines("text")
     log.info("ready after %.2f s", 1.5)

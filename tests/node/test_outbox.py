@@ -153,9 +153,12 @@ def test_a_forbidden_letter_is_said_once_and_the_next_one_goes(
     eventually(lambda: arrived == ["fine"])
 
 
-def test_what_a_passing_fault_stopped_arrives_later(outbox: Callable[..., Outbox]) -> None:
+@pytest.mark.parametrize("status", [0, 401, 409, 429, 503])
+def test_what_a_passing_fault_stopped_arrives_later(
+    outbox: Callable[..., Outbox], status: int
+) -> None:
     box, arrived = outbox(), list[str]()
-    box.put(Note("late", arrived, [ApiError(503, "not now")]))
+    box.put(Note("late", arrived, [ApiError(status, "not now")]))
     eventually(lambda: arrived == ["late"])
     assert box.postbag.sent == 1
 

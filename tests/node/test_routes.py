@@ -18,6 +18,7 @@ from podwire_node.routes.overlay import (
     OverlaySettings,
     mac_of,
 )
+from podwire_node.routes.pace import Pace
 from podwire_node.routes.peers import peers_of
 from podwire_node.routes.plan import Plan, Route, make_plan
 from podwire_node.routes.reach import LOOPBACK, Hop, Reach
@@ -265,3 +266,20 @@ def test_five_thousand_nodes_are_planned_in_less_than_two_seconds() -> None:
     made = plan(node("one", "192.168.0.1", cidrs=("10.244.1.0/24",)), *many)
     assert len(made.routes) == 5000
     assert time.monotonic() - start < 2
+
+
+def test_looking_takes_no_more_than_its_share_of_the_time() -> None:
+    pace = Pace(burst=1, share=0.1)
+    now = spent = 0.0
+    while now < 100:
+        now = max(now, pace.until)
+        pace.looked(now, now + 0.1)
+        now, spent = now + 0.1, spent + 0.1
+    assert spent == pytest.approx(1 + 9, abs=0.3)
+
+
+def test_looks_that_are_rare_wait_for_nothing() -> None:
+    pace = Pace(burst=1, share=0.1)
+    for began in range(1, 100, 5):
+        assert pace.until <= began
+        pace.looked(began, began + 0.5)

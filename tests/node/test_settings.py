@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from podwire_node.cni.listener import listen
 from podwire_node.settings.agent_config import SETTINGS, AgentConfig
 from podwire_node.settings.config import (
     MAX_FILE_BYTES,
@@ -18,6 +19,7 @@ from podwire_node.settings.config import (
     resolve,
     settle,
 )
+from podwire_node.settings.values import MAX_SOCKET_BYTES, socket
 
 NEEDED: dict[str, object] = {"node": "n1", "feed": "/objects"}
 NO_FILE = Source("", {})
@@ -135,7 +137,7 @@ BAD: list[tuple[str, object]] = [
     ("cniConfDir", "etc/cni"),
     ("cniBinDir", "./bin"),
     ("cniSocket", "cni.sock"),
-    ("cniSocket", "/" + "s" * 107),
+    ("cniSocket", "/" + "s" * 106),
     ("cniPlugin", "calico"),
     ("cniStateDir", ""),
     ("cniStateDir", "state"),
@@ -288,3 +290,12 @@ def test_an_empty_file_says_nothing(tmp_path: Path) -> None:
 def test_a_file_that_cannot_be_read_is_one_sentence(tmp_path: Path, name: str) -> None:
     (mistake,) = resolve({"config": str(tmp_path / name)}, {}).mistakes
     assert mistake.startswith(f"{tmp_path / name}: ")
+
+
+def test_the_longest_socket_path_can_be_listened_at(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    longest = f"{folder}/".ljust(MAX_SOCKET_BYTES, "s")
+    assert socket(longest) == longest
+    listen(Path(longest)).close()
+    with pytest.raises(ValueError):  # noqa: PT011 - the row in SETTINGS has the words
+        socket(longest + "s")

@@ -15,8 +15,6 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-import msgspec
-
 from podwire_core.backoff import Backoff
 from podwire_core.feed.api_server import ApiError
 from podwire_lab.kubelet import node_object, pod_status
@@ -73,7 +71,7 @@ class NodeKeeper:
         while True:
             try:
                 return await act()
-            except (ApiError, msgspec.MsgspecError) as error:
+            except ApiError as error:
                 if not backoff.until:
                     _log.warning("node %s: %s; tries again", self._node.name, error)
                 await self._clock.sleep(backoff.failed(0.0))

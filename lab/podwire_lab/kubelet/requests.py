@@ -12,6 +12,8 @@ from typing import Any, Protocol
 
 import msgspec
 
+from podwire_core.feed.api_server import ApiError
+
 STRATEGIC = "application/strategic-merge-patch+json"
 _THREADS = 6
 
@@ -34,10 +36,13 @@ class Requests:
     async def send(
         self, method: str, path: str, body: object = None, kind: str = "application/json"
     ) -> dict[str, Any]:
-        """The answer's object. Raises ApiError, MsgspecError."""
+        """The answer's object. Raises ApiError, also for an answer that is none."""
         request = partial(self._server.send, method, path, body, kind)
         answer = await asyncio.get_running_loop().run_in_executor(self._threads, request)
-        return msgspec.json.decode(answer, type=dict[str, Any])
+        try:
+            return msgspec.json.decode(answer, type=dict[str, Any])
+        except msgspec.MsgspecError as error:
+            raise ApiError(0, f"{path}: the answer is no object: {error}") from error
 
     def close(self) -> None:
         """Begin no more."""

@@ -29,6 +29,8 @@ _LAUNCH = str(Path(__file__).with_name("launch.py"))
 #: What a container's log may grow to before it is moved aside.
 LOG_BYTES = 10 * 1024 * 1024
 _PIECE = 256 * 1024
+#: A file in a pod's folder: the uid of the pod whose name it is now.
+_OWNER = "uid"
 
 #: What container runtimes allow unprivileged programs in a pod's own network.
 _POD_SYSCTLS = {
@@ -128,6 +130,7 @@ class Sandbox:
     async def make(self) -> tuple[str, ...]:
         """See pod.Machine."""
         ips: tuple[str, ...] = self._node.ips
+        self._claim()
         if self.stands():  # what a runner before this one left, or a failed try
             await self.clear(0)
         if not self._pod.spec.host_network:
@@ -144,7 +147,8 @@ class Sandbox:
 
     async def clear(self, grace: float) -> None:
         """See pod.Machine."""
-        own = namespaces.membership([self._netns])
+        ours = self._is_ours()
+        own = namespaces.membership([self._netns] if ours else [])
 
         def belongs(pid: int) -> bool:
             mark = processes.mark_of(pid, processes.CONTAINER)
@@ -153,7 +157,24 @@ class Sandbox:
         await asyncio.to_thread(processes.end, belongs, grace)
         if not self._pod.spec.host_network:
             await self._cni.delete(self._attachment())
-            await asyncio.to_thread(namespaces.delete, self._netns)
+            if ours:
+                await asyncio.to_thread(namespaces.delete, self._netns)
+
+    def _claim(self) -> None:
+        """Make the pod's name, and with it its namespace and its folder, this pod's own.
+
+        Nodes of a lab share their names. A StatefulSet's pod that was deleted by force has a
+        successor of its name on another node, which the runner that cleans up must leave alone.
+        """
+        self._folder.mkdir(mode=0o700, exist_ok=True)
+        write_whole(self._folder / _OWNER, self._pod.metadata.uid.encode())
+
+    def _is_ours(self) -> bool:
+        """Whether no other pod has taken the name."""
+        try:
+            return (self._folder / _OWNER).read_text() == self._pod.metadata.uid
+        except FileNotFoundError:
+            return True
 
     @property
     def account(self) -> Path:
@@ -162,7 +183,7 @@ class Sandbox:
 
     def _attachment(self) -> Attachment:
         path = namespaces.path(self._netns)
-        netns = str(path) if path.exists() else ""
+        netns = str(path) if self._is_ours() and path.exists() else ""
         return Attachment(*self._pod.name, uid=self._pod.metadata.uid, netns=netns)
 
     def _write_etc(self, ips: tuple[str, ...]) -> None:
@@ -232,7 +253,8 @@ class Sandbox:
     def tell(self, report: PodReport | None) -> None:
         """See pod.Machine."""
         if report is None:
-            shutil.rmtree(self._folder, ignore_errors=True)
+            if self._is_ours():
+                shutil.rmtree(self._folder, ignore_errors=True)
         elif report.message and report.message != self._said:
             _log.warning("pod %s: %s", self._pod.name, report.message)
         self._said = report.message if report else ""

@@ -9,6 +9,7 @@ The runner knows neither: it reads news and tells reports.
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -91,6 +92,8 @@ class ReportFiles:
         except FileNotFoundError:
             return  # `down` took the lab's folder away
         except OSError as error:
+            if report is None and error.errno == errno.ENAMETOOLONG:
+                return  # no file can have this name, so there is none
             _log.warning("%s: %s; tries again", file, error)
             self._unwritten[name] = report
             asyncio.get_running_loop().call_later(_RETRY, self._again, name)

@@ -19,8 +19,7 @@ _RULES = [
     _rule("discovery.k8s.io", ["endpointslices"], _READ),
     _rule("networking.k8s.io", ["networkpolicies"], _READ),
     _rule("", ["nodes/status"], ["patch"]),  # NetworkUnavailable is cleared by who wires
-    _rule("", ["events"], ["create", "patch", "update"]),
-    _rule("events.k8s.io", ["events"], ["create", "patch", "update"]),
+    _rule("", ["events"], ["create", "get", "patch"]),  # one that is there is counted up
 ]
 _NAMESPACE, _NAME = AGENT_ACCOUNT
 

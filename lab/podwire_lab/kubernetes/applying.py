@@ -32,7 +32,6 @@ _APPLY = "application/apply-patch+yaml"
 _QUERY = urlencode({"fieldManager": "kubectl", "force": "true", "fieldValidation": "Strict"})
 #: How long a new namespace may be without its default ServiceAccount, which pods need.
 _ACCOUNT_PATIENCE_S = 20
-_MESSAGE = re.compile(r'"message":\s*"((?:[^"\\]|\\.)*)')
 _SEVERAL = re.compile(r", (?=[a-z]\w*(?:[.\[][\w.\-\[\]]*)?: )")
 _FIELD = re.compile(
     r"(?:^|is invalid: |: )\.?(?P<field>[a-z]\w*(?:[.\[][\w.\-\[\]\"=/]*)?): (?P<reason>.+)"
@@ -261,20 +260,6 @@ class _Door:
 # ------------------------------------------------------------------------- what is refused
 
 
-class _Cause(msgspec.Struct):
-    message: str = ""
-    field: str = ""
-
-
-class _Details(msgspec.Struct):
-    causes: list[_Cause] | None = None
-
-
-class _Status(msgspec.Struct):
-    message: str = ""
-    details: _Details | None = None
-
-
 def _refusal(each: Sourced, error: ApiError) -> _RefusedError:
     """What the server said of an object, a sentence for each field. Raises Unreachable."""
     if error.status == 0:
@@ -282,20 +267,12 @@ def _refusal(each: Sourced, error: ApiError) -> _RefusedError:
     return _RefusedError(list(_reasons(each, str(error).partition(" ")[2])))
 
 
-def _reasons(each: Sourced, body: str) -> Iterator[ObjectError]:
-    try:
-        status = msgspec.json.decode(body, type=_Status)
-    except msgspec.DecodeError:  # it was cut, or is no Status
-        told = _MESSAGE.search(body)
-        status = _Status(told[1].replace('\\"', '"') if told else body)
-    causes = (status.details.causes if status.details else None) or ()
-    for cause in causes:
-        yield each.error(cause.field, cause.message)
-    if not causes:
-        for sentence in _SEVERAL.split(status.message.partition(" is invalid: ")[2].strip("[]")):
-            found = _FIELD.search(sentence or status.message)
-            where, reason = (found["field"], found["reason"]) if found else ("", status.message)
-            yield each.error(where, reason or "was refused")
+def _reasons(each: Sourced, message: str) -> Iterator[ObjectError]:
+    """The server's sentence (ApiError has no more of its answer), a field at a time."""
+    for sentence in _SEVERAL.split(message.partition(" is invalid: ")[2].strip("[]")):
+        found = _FIELD.search(sentence or message)
+        where, reason = (found["field"], found["reason"]) if found else ("", message)
+        yield each.error(where, reason or "was refused")
 
 
 def _metadata(document: Document) -> Mapping[str, Any]:

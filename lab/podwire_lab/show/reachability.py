@@ -31,6 +31,8 @@ from podwire_policy.oracle import judge
 
 PROBE = Path(__file__).parents[1] / "programs" / "probe.py"
 SYSTEM = "kube-system"  # its pods are no echo servers
+#: What a probe can dial; many kernels have no SCTP sockets, and the echo servers none.
+DIALLED = (Protocol.TCP, Protocol.UDP)
 AT_ONCE = 4
 TIMEOUT_S = 1.0
 PATIENCE_S = 10.0
@@ -69,6 +71,7 @@ def questions(snapshot: Snapshot) -> list[Question]:
         for other in pods
         if other.name != source.name
         for port in other.ports
+        if port.protocol in DIALLED
         for address in other.ips
     ]
 

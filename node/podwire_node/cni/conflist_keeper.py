@@ -96,7 +96,10 @@ class ConflistKeeper:
 
         socket = Path(self._config.cni_socket) if self._config.cni_socket else None
         state, plugin = Path(self._config.cni_state_dir), self._config.cni_plugin
-        content = conflist(pod_cidrs, mtu, plugin, socket, state)
+        try:
+            content = conflist(pod_cidrs, mtu, plugin, socket, state)
+        except ValueError as error:  # a folder of objects is judged by no API server
+            raise _UnusableError(f"no conflist: {error}") from error
         if content == self._written:
             return
         if install_conflist(Path(self._config.cni_conf_dir), content):
@@ -112,4 +115,4 @@ class ConflistKeeper:
 
 
 class _UnusableError(Exception):
-    """The socket cannot be served at, or there is no client; the text says why."""
+    """No socket can be served at, no client or no conflist can be had; the text says why."""

@@ -11,9 +11,9 @@ import socket
 import stat
 from pathlib import Path
 
+from podwire_node.settings.values import MAX_SOCKET_BYTES
+
 _BACKLOG = 128
-# sun_path, less its final zero, less the dot of the name that is renamed.
-_PATH_BYTES = 108 - 1 - 1
 
 
 class SocketUnusable(Exception):  # noqa: N818 - the word for it
@@ -25,8 +25,10 @@ def listen(path: Path) -> socket.socket:
 
     Raises SocketUnusable.
     """
-    if len(bytes(path)) > _PATH_BYTES or not path.is_absolute():
-        raise SocketUnusable(f"{path}: a socket's path is absolute, of at most {_PATH_BYTES} bytes")
+    if len(bytes(path)) > MAX_SOCKET_BYTES or not path.is_absolute():
+        raise SocketUnusable(
+            f"{path}: a socket's path is absolute, of at most {MAX_SOCKET_BYTES} bytes"
+        )
     try:
         _require_private_folder(path.parent)
         _require_no_other_file(path)

@@ -88,7 +88,8 @@ class CniServer:
             listener.close()
         deadline = time.monotonic() + _FAREWELL
         for thread in tuple(self._threads):
-            thread.join(max(0.0, deadline - time.monotonic()))
+            if thread.is_alive():  # one that has not begun cannot be joined; it finds us ending
+                thread.join(max(0.0, deadline - time.monotonic()))
 
     def _accept(self, listener: socket.socket) -> None:
         while not self._ending.is_set():

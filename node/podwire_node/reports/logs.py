@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 import sys
 from datetime import UTC, datetime
-from typing import IO, Any
+from typing import IO
 
 import msgspec
 
@@ -59,7 +59,7 @@ class JsonLines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """See logging.Formatter.format."""
         when = datetime.fromtimestamp(record.created, UTC)
-        line: dict[str, Any] = {
+        line = {
             "ts": when.isoformat(timespec="microseconds").replace("+00:00", "Z"),
             "level": record.levelname.lower(),
             "logger": record.name,
@@ -70,7 +70,12 @@ class JsonLines(logging.Formatter):
         line |= {name: str(value) for name, value in fields.items() if value}
         if record.exc_info:
             line["stack"] = self.formatException(record.exc_info)
-        return msgspec.json.encode(line).decode()
+        return msgspec.json.encode({name: _encodable(text) for name, text in line.items()}).decode()
+
+
+def _encodable(text: str) -> str:
+    """Text without lone surrogates, which stand for a file name's bytes that are no UTF-8."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def one_line(text: str) -> str:

@@ -2,7 +2,7 @@
 
     put(letter) ─► at most MAX_LETTERS; the oldest is dropped ─► a token ─► send ─► delivered
                                                                    ▲          │
-                        no answer, 429, 5xx: wait, backing off ────┴──────────┤
+          no answer, 401, 409, 429, 5xx: wait, backing off ────────┴──────────┤
                         any other refusal: said once, the letter is dropped ──┘
 
 Postbag is the bookkeeping, without clock, thread or network; Outbox runs it.
@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 
 MAX_LETTERS = 1000
 BURST = 10
+#: What passes: no answer, a token that is read again now, a conflict, too many requests.
+_PASSING = {0, 401, 409, 429}
 PER_SECOND = 1.0
 
 
@@ -154,7 +156,7 @@ class Outbox:
         try:
             letter.send(self._server)
         except ApiError as error:
-            passing = error.status in {0, 429} or error.status >= 500
+            passing = error.status in _PASSING or error.status >= 500
             self._complain(letter, error, "trying again" if passing else "going on without")
             if not passing:
                 return self.postbag.refused

@@ -4,8 +4,9 @@ Left out is what cannot concern routes to other nodes, before anyone is woken up
 
     neighbours of other links than the overlay's    ARP goes on all day
     anything on a pod's link                        pods come and go, and each is ten messages
+    routes of other tables than main                no one here looks at them
 
-which is told by the index of the link that a message is about.
+The first two are told by the index of the link that a message is about.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ _NEWROUTE, _DELROUTE = 24, 25
 _NEWNEIGH, _DELNEIGH = 28, 29
 _IFNAME = 3  # linux/if_link.h: IFLA_IFNAME
 _OIF = 4  # linux/rtnetlink.h: RTA_OIF
+_MAIN = 254  # linux/rtnetlink.h: RT_TABLE_MAIN
+_TABLE_AT = 4  # rtm_table of struct rtmsg, a byte; larger numbers stand as RT_TABLE_COMPAT
 _GET_INDEX = 0x8933  # linux/sockios.h: SIOCGIFINDEX
 
 _HEADER = struct.Struct("=LHHLL")  # nlmsghdr: length with this, type, flags, sequence, port
@@ -84,6 +87,8 @@ class RouteMonitor:
             self._know(link, _name(body))
         if kind in {_NEWNEIGH, _DELNEIGH}:
             return link == self._overlay
+        if kind in {_NEWROUTE, _DELROUTE} and body[_TABLE_AT] != _MAIN:
+            return False
         of_a_pod = link in self._pods
         # A link that leaves a bridge is announced as gone too, by the bridge's family.
         if kind == _DELLINK and body[0] == socket.AF_UNSPEC:

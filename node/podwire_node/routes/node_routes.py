@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterable, Sequence
 
 from podwire_core.backoff import Backoff
@@ -11,6 +12,7 @@ from podwire_core.objects import Node
 from podwire_core.snapshot import Change, Snapshot
 from podwire_node.routes.keeper import RouteKeeper
 from podwire_node.routes.overlay import OverlaySettings
+from podwire_node.routes.pace import Pace
 from podwire_node.routes.routing import RouteError, RouteMonitor, Routing
 from podwire_node.settings.agent_config import AgentConfig
 
@@ -28,6 +30,8 @@ class NodeRoutes:
         overlay = OverlaySettings(config.routing, config.vxlan_port, config.vxlan_id, config.mtu)
         self._keeper = RouteKeeper(config.node, self._routing, overlay)
         self._backoff = Backoff()
+        self._pace = Pace()
+        self._heard = False  # of a change that was not looked at yet
         self._unread = ""
         self.settled = False
         self.in_sync = False
@@ -72,10 +76,17 @@ class NodeRoutes:
         """See parts.Work. Routes that cannot even be read are read again, backing off."""
         if self._unread and not self._backoff.due(now):
             return self._backoff.until
+        if self._heard and now >= self._pace.until:
+            self._heard = False
+            self._keeper.compare()
+        began = time.monotonic()
         try:
             retry = self._keeper.sync(now)
         except (RouteError, OSError) as error:
             return self._failed(f"routes: {error}", now)
+        self._pace.looked(began, time.monotonic())
+        if self._heard:
+            retry = min(self._pace.until, retry or self._pace.until)
         self._unread = ""
         self._backoff.succeeded()
         self.in_sync = retry is None
@@ -91,5 +102,4 @@ class NodeRoutes:
         return self._backoff.failed(now)
 
     def _notice(self) -> None:
-        if self._monitor.changed():
-            self._keeper.compare()
+        self._heard |= self._monitor.changed()

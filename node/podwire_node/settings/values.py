@@ -15,8 +15,9 @@ from urllib.parse import urlsplit
 
 from podwire_core.family import canonical_network
 
-#: sockaddr_un.sun_path has 108 bytes, the last of which is 0 (unix(7)).
-MAX_SOCKET_BYTES = 107
+#: sockaddr_un.sun_path has 108 bytes, the last of which is 0 (unix(7)); and while it is made a
+#: socket has a dot before its name (cni.listener).
+MAX_SOCKET_BYTES = 108 - 1 - 1
 
 Reader = Callable[[object], Any]
 
