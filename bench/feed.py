@@ -6,7 +6,8 @@
                   └─ this program: fills it, changes one slice, waits ◄────┘
 
     feed_s       a cold process lists everything into a Snapshot, its imports included
-    feed_rss_mb  the most memory a whole agent ever held: list, first sync, and all the changes
+    feed_rss_mb  the most memory a whole agent ever held: first sync and all the changes; or
+                 started anew over the full tables, which it reads, and reads again after a drift
     change_ms    p50, from before an EndpointSlice is patched until nftables announces the commit
 
 Run it as root, with the project's environment: python bench/feed.py --help
@@ -47,6 +48,7 @@ from podwire_core.nft.monitor import Monitor  # noqa: E402 - after the path, as 
 from podwire_proxy.services import TABLES  # noqa: E402 - same
 
 NODE = "node-000"
+STRAY = "198.51.100.1"  # no Service has it
 WARM_UP = 20  # changes that are not counted
 BOUNDS = {"feed_s": 10.0, "feed_rss_mb": 250.0, "change_ms": 10.0}
 
@@ -59,10 +61,18 @@ class Times:
     from_answer: list[float]
 
 
+@dataclass
+class Restarts:
+    """What agents needed that found the tables full."""
+
+    ready_s: list[float]
+    repair_s: list[float]
+    peaks_mb: list[float]
+
+
 @contextmanager
 def agent(plane: ControlPlane, node: Netns) -> Iterator[subprocess.Popen[bytes]]:
-    """A whole agent on a node whose nftables are empty, ready: all of it is in the kernel."""
-    node.run("nft", "flush", "ruleset")
+    """A whole agent, ready: all of it is in the kernel. It finds the tables as they are."""
     status = plane.folder / "status.json"
     status.unlink(missing_ok=True)
     command = [sys.executable, "-m", "podwire_node", "agent", "--node", NODE]
@@ -120,6 +130,23 @@ def change_times(plane: ControlPlane, node: Netns, services: int, changes: int, 
     return times
 
 
+def restart(plane: ControlPlane, node: Netns, found: Restarts) -> None:
+    """A new agent over the tables that another left full; then someone adds an element."""
+    with node.inside():
+        monitor = Monitor(TABLES)
+    before = time.perf_counter()
+    with closing(monitor), agent(plane, node) as process:
+        found.ready_s.append(time.perf_counter() - before)
+        if monitor.foreign(0):
+            raise RuntimeError("the restarted agent changed tables that were right")
+        node.run("nft", "add", "element", "ip", TABLES[0].name, "cluster-ips", f"{{ {STRAY} }}")
+        before = time.perf_counter()
+        if not monitor.foreign(1):  # one commit is the stray's own
+            _await_commit(monitor)
+        found.repair_s.append(time.perf_counter() - before)
+        found.peaks_mb.append(peak_mb(process.pid))
+
+
 def _await_commit(monitor: Monitor) -> None:
     deadline = time.monotonic() + 10
     while not monitor.foreign(0):
@@ -151,25 +178,31 @@ def measure(plane: ControlPlane, services: int, runs: int, changes: int) -> dict
     """Everything, with a table on the terminal. Returns the three results."""
     peaks: list[float] = []
     times = Times([], [])
+    restarts = Restarts([], [], [])
     with plane_node(plane) as node:
         colds = cold_lists(plane, node, runs)
         for run in range(runs):
+            node.run("nft", "flush", "ruleset")
             with agent(plane, node) as process:
                 found = change_times(plane, node, services, max(1, changes // runs), run)
                 times.from_request += found.from_request
                 times.from_answer += found.from_answer
                 peaks.append(peak_mb(process.pid))
+            restart(plane, node, restarts)
     rows = [
         ("cold list → Snapshot, s", [row["seconds"] for row in colds]),
         ("its peak, MB", [row["peak_mb"] for row in colds]),
         ("the agent's peak, MB", peaks),
         ("change: request sent → kernel, ms", times.from_request),
         ("change: request answered → kernel, ms", times.from_answer),
+        ("restart over full tables → ready, s", restarts.ready_s),
+        ("a stray element → repaired, s", restarts.repair_s),
+        ("the restarted agent's peak, MB", restarts.peaks_mb),
     ]
     Console().print(table_of(rows))
     return {
         "feed_s": max(rows[0][1]),
-        "feed_rss_mb": max(peaks),
+        "feed_rss_mb": max(*peaks, *restarts.peaks_mb),
         "change_ms": statistics.median(times.from_request),
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -21,7 +22,7 @@ from podwire_core.errors import NftError
 from podwire_core.family import FAMILIES, Family, spelled
 from podwire_core.nft.expressions import DPORT, L4PROTO, Numgen, concat, daddr, dport, saddr
 from podwire_core.nft.kernel import Kernel
-from podwire_core.nft.netlink import GETCHAIN, Questions
+from podwire_core.nft.netlink import GETCHAIN, GETSETELEM, Questions, name
 from podwire_core.nft.objects import Chain, Element, Key, Object, Set, State, Table
 from podwire_core.nft.statements import ACCEPT, DROP, RETURN, Verdict, goto, jump
 from podwire_core.nft.transaction import Command, Gone, Transaction, Verb, transaction
@@ -31,6 +32,7 @@ from podwire_policy.policies import Policies
 from podwire_proxy.services import Services
 
 V4, V6 = FAMILIES
+READS = 20  # while others commit
 OURS = Table(V4, "podwire-test")
 
 
@@ -231,7 +233,7 @@ STRANGE = [
     "set x { type ipv6_addr; elements = { ::1.2.3.4, fd00:: } }",
     "set x { type icmp_type; elements = { echo-request } }",
     'set x { type ipv4_addr; comment "of another"; }',
-    "chain forward { ip saddr { 1.2.3.4, 1.2.3.5 } tcp dport vmap { 80 : drop }; }",
+    "chain forward { ip saddr { 1.2.3.4, 1.2.3.5 } tcp dport vmap { 80 : drop } ; }",
     "chain forward { ip saddr 1.2.3.4 jump { drop; }; }",
     "chain y { type filter hook input priority 7; policy drop; }",
     "chain y { type route hook output priority -150; }",
@@ -241,7 +243,7 @@ STRANGE = [
 @pytest.mark.parametrize("text", STRANGE)
 def test_what_others_would_make_in_our_table_is_read_as_listed(kernel: Kernel, text: str) -> None:
     kernel.commit(base())
-    commit(kernel, f"table ip podwire-test {{ {text} }}")
+    commit(kernel, f"table ip podwire-test {{ {text}; }}")
     read = assert_read_as_listed(kernel, OURS)
     assert ("ip", "podwire-test", "element", "pods", "10.244.1.5") in read
 
@@ -325,7 +327,7 @@ def test_who_commits_to_another_table_all_the_time_does_not_hold_us_up(
     assert len(quiet) > 4000
     swaps = ["add element ip other s { 1.1.1.1 }", "delete element ip other s { 1.1.1.1 }"]
     with committing(other, swaps):
-        for _ in range(20):
+        for _ in range(READS):
             assert kernel.read([OURS]) == quiet
 
 
@@ -353,7 +355,7 @@ def test_a_table_that_is_changed_all_the_time_is_read_of_one_moment_or_not_at_al
     monkeypatch.setattr(Questions, "generation", noted)
     reads, refusals = 0, list[str]()
     with committing(other, swaps):
-        for _ in range(30):
+        for _ in range(READS):
             try:
                 read = set(kernel.read([OURS]))
             except NftError as error:
@@ -362,7 +364,51 @@ def test_a_table_that_is_changed_all_the_time_is_read_of_one_moment_or_not_at_al
             reads += 1
             assert [side <= read for side in keys] in ([True, False], [False, True])
             assert not any(0 < len(side & read) < len(side) for side in keys)
-    assert len(moments) > 2 * 30, "no read was ever interrupted"
+    assert len(moments) > 2 * READS, "no read was ever interrupted"
     assert reads, "not one read came through"
     assert set(refusals) <= {"someone keeps changing ip podwire-test while they are read"}
     assert_read_as_listed(kernel, OURS)
+
+
+def test_a_dump_that_is_left_early_does_not_stand_in_the_way(home: Netns, kernel: Kernel) -> None:
+    kernel.commit(base())
+    kernel.commit(add(*many(1)))
+    with home.inside():
+        questions = Questions()
+    names = name(1, "podwire-test") + name(2, "pods")
+    dump = questions.dump(GETSETELEM, "ip", names)
+    next(dump)
+    dump.close()
+    assert questions.generation() > 0
+    assert len(list(questions.dump(GETSETELEM, "ip", names))) > 2, "many datagrams"
+
+
+def test_an_answer_that_overran_the_socket_is_asked_for_again(
+    kernel: Kernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kernel.commit(base())
+    real = kernel._reader._questions._socket
+    sent: list[bytes] = []
+
+    class Overrun:
+        """The kernel's socket, which drops one datagram."""
+
+        def __init__(self) -> None:
+            self.left = 5
+
+        def send(self, data: bytes) -> int:
+            sent.append(data)
+            return real.send(data)
+
+        def recv(self, size: int) -> bytes:
+            self.left -= 1
+            if self.left == 0:
+                raise OSError(errno.ENOBUFS, "No buffer space available")
+            return real.recv(size)
+
+    quiet = dict(kernel.read([OURS]))
+    monkeypatch.setattr(kernel._reader._questions, "_socket", Overrun())
+    assert kernel.read([OURS]) == quiet
+    once = len(sent)
+    assert kernel.read([OURS]) == quiet
+    assert once == 2 * (len(sent) - once), "read twice"

@@ -30,6 +30,7 @@ from shop import (
 )
 
 from podwire_lab.kubernetes import plane
+from podwire_lab.kubernetes.credentials import PORT
 from podwire_lab.machine import daemons, namespaces, processes
 from podwire_lab.overview import look
 from podwire_lab.show import reachability
@@ -164,6 +165,7 @@ def test_a_thousand_services_come_and_go_and_no_connection_notices(
         gone = time.monotonic()
         until("all are gone", lambda: all(frontends(n) == few[n.name] for n in lab.nodes), 30)
         print(f"the last is gone {time.monotonic() - gone:.1f} s after kubectl's end")
+    kubectl(lab, "delete", "pod", "web", "-n", "many", "--grace-period=1")
     kubectl(lab, "delete", "namespace", "many", "--wait=false")
     assert max(flow.told.silence for flow in flows) < SECOND
 
@@ -175,6 +177,9 @@ def kill_server(lab: Lab) -> None:
     pid = plane.running(lab)["kube-apiserver"]
     os.kill(pid, signal.SIGKILL)
     until("the API server is dead", lambda: not processes.alive(pid))
+    # A leader is dead before its last thread is, which may still hold the socket.
+    door = [("tcp", lab.gateways[0], PORT)]
+    until("its port is free", lambda: reachability.probe(lab.fabric, door)[0][0] == "refused")
 
 
 def start_server(lab: Lab) -> None:

@@ -46,6 +46,7 @@ def test_a_ledger_is_a_dict(steps: list[tuple[Key, str | None]]) -> None:
     assert ledger == plain
     assert plain == ledger
     assert Ledger(plain) == ledger
+    assert ledger.copy() == plain
     assert len(ledger) == len(plain)
     assert set(ledger) == set(plain)
     assert all((key in ledger) == (key in plain) for key, _ in steps)
@@ -57,6 +58,16 @@ def test_a_set_that_goes_takes_its_elements_along() -> None:
     ledger.forget_set(("ip", "t", "set", "a"))
     assert inside not in ledger
     assert other in ledger
+
+
+def test_a_copy_of_a_ledger_goes_its_own_way() -> None:
+    inside, home = ("ip", "t", "element", "a", "x"), ("ip", "t", "set", "a")
+    ledger = Ledger({home: ""})
+    ledger.file_set(home, {"x": "1"})
+    other = ledger.copy()
+    del other[inside]
+    other[home] = "2"
+    assert ledger == {home: "", inside: "1"}
 
 
 def members(number: int) -> Walk:

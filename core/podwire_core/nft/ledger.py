@@ -43,6 +43,16 @@ class Ledger(MutableMapping[Key, str]):
     def __len__(self) -> int:
         return len(self._plain) + sum(map(len, self._sets.values()))
 
+    def copy(self) -> Ledger:
+        """Another ledger of the same rows."""
+        made = Ledger(self._plain)
+        made._sets = {home: dict(elements) for home, elements in self._sets.items()}
+        return made
+
+    def file_set(self, key: Key, elements: dict[str, str]) -> None:
+        """Hold these elements (key text → fingerprint) of the set with this key, as they are."""
+        self._sets[*key[:2], "element", key[3]] = elements
+
     def forget_set(self, key: Key) -> None:
         """Drop every element of the set with this key (family, table, "set", name)."""
         self._sets.pop((*key[:2], "element", key[3]), None)

@@ -7,13 +7,12 @@ difference and goes.
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterable
 from typing import Any
 
+from podwire_core.nft.datatypes import PROTOCOLS
 from podwire_core.nft.objects import Key, State, element_fingerprint
-
-#: Protocol numbers that a host without /etc/protocols lists as such.
-_PROTOCOLS = {6: "tcp", 17: "udp", 132: "sctp", 1: "icmp", 58: "ipv6-icmp"}
 
 
 def state_of(listing: Iterable[dict[str, Any]]) -> State:
@@ -77,7 +76,13 @@ def _part(value: Any) -> str:
 
 
 def _protocol(part: str) -> str:
-    return _PROTOCOLS.get(int(part), part) if part.isdigit() else part
+    """Ours by name, which a host without /etc/protocols lists as numbers; others by number."""
+    if part.isdigit():
+        return PROTOCOLS.get(int(part), part)
+    try:
+        return part if part in PROTOCOLS.values() else str(socket.getprotobyname(part))
+    except OSError:
+        return part
 
 
 def _data(value: Any) -> str:

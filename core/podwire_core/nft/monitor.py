@@ -9,34 +9,35 @@ namespaces.) When the socket overflows, nothing is known, which counts as foreig
 
 from __future__ import annotations
 
+import errno
+import select
 import socket
-import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
+from podwire_core.nft import netlink
+from podwire_core.nft.netlink import fields_of, messages, text
 from podwire_core.nft.objects import Table
 
-NETLINK_NETFILTER = 12
-_NFNLGRP_NFTABLES = 7
-_NFNL_SUBSYS_NFTABLES = 10
-_NFT_MSG_NEWGEN = 15
-_HEADER = struct.Struct("=IHHII")  # struct nlmsghdr: length, type, flags, sequence, port
-_FAMILY = {2: "ip", 10: "ip6", 1: "inet"}  # NFPROTO_*
-BUFFER_BYTES = 8 * 1024 * 1024
+BUFFER_BYTES = 8 * 1024 * 1024  # a large commit announces a lot
+ANNOUNCED_SECONDS = 1.0
 
 
 class Monitor:
-    """Watches the network namespace it was made in."""
+    """Watches the network namespace it was made in, or that its ears were made in."""
 
-    def __init__(self, tables: Iterable[Table], buffer_bytes: int = BUFFER_BYTES) -> None:
+    def __init__(
+        self,
+        tables: Iterable[Table],
+        ears: socket.socket | None = None,
+        *,
+        buffer_bytes: int = BUFFER_BYTES,
+    ) -> None:
         self._tables = {table.key for table in tables}
         self._names = {name.encode() + b"\0" for _, name in self._tables}
         self._touched = False
-        self._socket = socket.socket(
-            socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, NETLINK_NETFILTER
-        )
-        # 33 is SO_RCVBUFFORCE, which CAP_NET_ADMIN may use: a large commit announces a lot.
-        self._socket.setsockopt(socket.SOL_SOCKET, 33, buffer_bytes)
-        self._socket.bind((0, 1 << (_NFNLGRP_NFTABLES - 1)))
+        self._last = b""
+        self._socket = ears or netlink.listener(buffer_bytes)
+        netlink.join(self._socket)
 
     def fileno(self) -> int:
         """Readable when something was committed, ours or not."""
@@ -47,66 +48,72 @@ class Monitor:
         self._socket.close()
 
     def foreign(self, own: int) -> bool:
-        """Whether our tables saw more commits than the `own` ones since the last call."""
+        """Whether our tables saw more commits than the `own` ones since the last call.
+
+        Any error but lost announcements is one of this program, and raised (OSError).
+        """
         commits = 0
         while True:
             try:
                 data = self._socket.recv(1 << 20)
             except BlockingIOError:
                 return commits > own
-            except OSError:  # ENOBUFS: announcements were lost
-                self._drain()
+            except OSError as error:
+                _lost(error)
+                self.forget()
                 return True
             commits += self._count(data)
+            self._last = data
 
-    def _drain(self) -> None:
+    def foreign_until(self, generation: int) -> bool:
+        """Whether our tables saw a commit up to this generation, which there has been already.
+
+        A commit is in force a moment before it is announced, so this waits for that.
+        """
+        while True:
+            if self.foreign(0):
+                return True
+            if self._heard(generation):
+                return False
+            if not select.select([self], [], [], ANNOUNCED_SECONDS)[0]:
+                return True  # nothing is known
+
+    def forget(self) -> None:
+        """Drop what was announced and not yet counted. Raises OSError, see foreign()."""
         self._touched = False
         while True:
             try:
                 self._socket.recv(1 << 20)
             except BlockingIOError:
                 return
-            except OSError:
-                continue
+            except OSError as error:
+                _lost(error)
 
     def _count(self, data: bytes) -> int:
         """Commits that end in this datagram and touched our tables."""
         if not self._touched and not any(name in data for name in self._names):
             return 0  # a filling announces hundreds of thousands of elements to everyone
         commits = 0
-        for kind, body in _messages(data):
-            if kind & 0xFF == _NFT_MSG_NEWGEN:
+        for kind, body in messages(data):
+            if kind == netlink.NEWGEN:
                 commits += self._touched
                 self._touched = False
-            elif not self._touched and _table(body) in self._tables:
-                self._touched = True
+            elif not self._touched:
+                # Attribute 1 of every kind of object is its table.
+                key = (netlink.family_of(body), text(fields_of(body).get(1)))
+                self._touched = key in self._tables
         return commits
 
-
-def _messages(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """(type, body) of each message of the nf_tables subsystem."""
-    offset = 0
-    while offset + _HEADER.size <= len(data):
-        length, kind, _, _, _ = _HEADER.unpack_from(data, offset)
-        if length < _HEADER.size:
-            return
-        if kind >> 8 == _NFNL_SUBSYS_NFTABLES:
-            yield kind, data[offset + _HEADER.size : offset + length]
-        offset += (length + 3) & ~3
+    def _heard(self, generation: int) -> bool:
+        """Whether this commit, or a later one, was announced: a commit's last message is NEWGEN."""
+        return any(
+            kind == netlink.NEWGEN
+            and (netlink.generation_of(body) - generation) % (1 << 32) < 1 << 31  # it may wrap
+            for kind, body in messages(self._last)
+        )
 
 
-def _table(body: bytes) -> tuple[str, ...]:
-    """(family, table name) of a message: attribute 1 of every kind of object is its table."""
-    family = _FAMILY.get(body[0], "?") if body else "?"
-    offset = 4  # struct nfgenmsg
-    while offset + 4 <= len(body):
-        length, kind = struct.unpack_from("=HH", body, offset)
-        if length < 4:
-            break
-        if kind & 0x3FFF == 1:
-            return (
-                family,
-                body[offset + 4 : offset + length].rstrip(b"\0").decode(errors="replace"),
-            )
-        offset += (length + 3) & ~3
-    return (family, "")
+def _lost(error: OSError) -> None:
+    """Nothing, when announcements were lost. Raises what else is wrong: it may last for ever."""
+    if error.errno != errno.ENOBUFS:
+        raise error

@@ -52,7 +52,9 @@ class Owner:
 
     def adopt(self) -> None:
         """Learn what the kernel holds of our tables."""
-        self.in_force = Ledger(self._nft.read(self.tables))
+        self.in_force = Ledger()  # let go first: two of a quarter of a million elements are much
+        found = self._nft.read(self.tables)
+        self.in_force = found if isinstance(found, Ledger) else Ledger(found)
         self._leftovers.clear()
 
     def replace(self, want: Mapping[Key, Object]) -> Transaction:
@@ -116,8 +118,10 @@ class Owner:
             if have != each.fingerprint:
                 some[key] = each
         if known < len(self.in_force):
-            wanted = set(want)
-            some.update(dict.fromkeys(key for key in self.in_force if key not in wanted))
+            gone = self.in_force.copy()
+            for key in want:
+                gone.pop(key, None)
+            some.update(dict.fromkeys(gone))
         return some
 
     def _difference(self, some: Mapping[Key, Object | None]) -> Delta[Key, Object]:

@@ -130,7 +130,7 @@ class Names:
     def __init__(self, folder: Path) -> None:
         self._feed = DirectoryFeed(folder, KINDS)
         self._snapshot = Snapshot()
-        self.zone = Zone(self._snapshot)
+        self._zone: Zone | None = None
         self.read()
 
     def __enter__(self) -> Self:
@@ -151,7 +151,14 @@ class Names:
         for change in batch.changes:
             self._snapshot.apply(change)
         if batch.changes:
-            self.zone = Zone(self._snapshot)
+            self._zone = None
+
+    @property
+    def zone(self) -> Zone:
+        """All records. Made when someone asks: a thousand changes in a row make it once."""
+        if self._zone is None:
+            self._zone = Zone(self._snapshot)
+        return self._zone
 
     def answer(self, packet: bytes, _address: Address) -> bytes | None:
         """A datagram for a datagram."""
