@@ -56,7 +56,7 @@ EFFECTS: dict[str, set[str]] = {
         "podwire_lab.machine.links",
     },
     "dnslib": {"podwire_lab.programs.dns"},
-    "kubernetes": {"podwire_core.feed.api_server"},
+    "kubernetes": {"podwire_core.feed.access"},
     "cryptography": {"podwire_lab.kubernetes.certificates"},
 }
 

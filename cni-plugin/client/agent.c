@@ -1,12 +1,12 @@
 /* The conversation with the agent: find it, hand over the call, take its answer.
  *
- * The socket never blocks; poll() waits, and never past the deadline.
+ * The socket never blocks; clock.c waits, and never past the deadline.
  */
 #define _GNU_SOURCE /* struct ucred */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
+#include <poll.h> /* POLLIN, POLLOUT: clock.c waits */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,14 +19,6 @@
 
 /* No event tells that someone listens; a restarting agent is asked again this often. */
 #define RETRY_MS 50
-
-long milliseconds(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (long)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
 
 /* The pod's namespace, opened here because the agent may live in a mount namespace that does
  * not show it; -1 when there is none and the command needs none. */
@@ -74,8 +66,10 @@ static int try_connect(const char *path)
 int connect_agent(const struct command *command, const char *path)
 {
     const struct timespec pause = {.tv_nsec = RETRY_MS * 1000000L};
-    long deadline = milliseconds() + command->connect_for;
+    long deadline = elapsed() + command->connect_for;
 
+    if (deadline > command->answer_until)
+        deadline = command->answer_until;
     for (;;) {
         int agent = try_connect(path);
 
@@ -85,23 +79,10 @@ int connect_agent(const struct command *command, const char *path)
             fail(INPUT_OUTPUT_FAILED, NULL, "the socket '%s' is served by another user", path);
         if (errno != ENOENT && errno != ECONNREFUSED && errno != EAGAIN && errno != EINTR)
             fail(INPUT_OUTPUT_FAILED, strerror(errno), "cannot use the socket '%s'", path);
-        if (milliseconds() >= deadline)
+        if (elapsed() >= deadline)
             fail(command->lost, strerror(errno),
                  "the node's podwire agent does not answer at '%s'", path);
         nanosleep(&pause, NULL);
-    }
-}
-
-/* Whether the socket became ready for `events` in time. */
-static int is_ready(int agent, short events, long deadline)
-{
-    for (;;) {
-        struct pollfd poller = {.fd = agent, .events = events};
-        long left = deadline - milliseconds();
-        int count = left > 0 ? poll(&poller, 1, (int)left) : 0;
-
-        if (count >= 0 || errno != EINTR)
-            return count > 0;
     }
 }
 
@@ -142,8 +123,7 @@ static void hand_over(int agent, struct bytes piece, int descriptor, long deadli
     }
 }
 
-static void receive(const struct command *command, int agent, char *room, size_t length,
-                    long deadline)
+static void receive(const struct command *command, int agent, char *room, size_t length)
 {
     size_t used = 0;
 
@@ -155,9 +135,9 @@ static void receive(const struct command *command, int agent, char *room, size_t
         } else if (count == 0 || errno == ECONNRESET) {
             fail(command->lost, NULL, "the node's podwire agent hung up without an answer");
         } else if (errno == EAGAIN) {
-            if (!is_ready(agent, POLLIN, deadline))
+            if (!is_ready(agent, POLLIN, command->answer_until))
                 fail(command->lost, NULL, "the node's podwire agent gave no answer within %ld ms",
-                     command->answer_within);
+                     command->answer_until);
         } else if (errno != EINTR) {
             fail(INPUT_OUTPUT_FAILED, strerror(errno), "cannot read the agent's answer");
         }
@@ -179,20 +159,20 @@ struct answer ask_agent(const struct command *command, int agent, int netns,
                         struct bytes environment, struct bytes input)
 {
     static char output[ANSWER_BYTES];
-    long deadline = milliseconds() + command->answer_within;
+    long deadline = command->answer_until;
     char header[HEADER_BYTES];
     uint32_t numbers[2];
 
     hand_over(agent, write_header(environment.length, input.length), netns, deadline);
     hand_over(agent, environment, -1, deadline);
     hand_over(agent, input, -1, deadline);
-    receive(command, agent, header, sizeof header, deadline);
+    receive(command, agent, header, sizeof header);
     memcpy(numbers, header + 4, sizeof numbers);
     numbers[0] = ntohl(numbers[0]);
     numbers[1] = ntohl(numbers[1]);
     if (memcmp(header, ANSWER_MAGIC, 4) != 0 || numbers[0] > 255 || numbers[1] > ANSWER_BYTES)
         fail(INPUT_OUTPUT_FAILED, "client and agent may be of versions that do not fit",
              "the agent's answer cannot be understood");
-    receive(command, agent, output, numbers[1], deadline);
+    receive(command, agent, output, numbers[1]);
     return (struct answer){(int)numbers[0], {output, numbers[1]}};
 }

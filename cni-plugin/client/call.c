@@ -16,8 +16,9 @@ static const char *const VARIABLES[] = {
 #define COUNT (sizeof VARIABLES / sizeof *VARIABLES)
 
 /* An agent that restarts is away for some seconds; a pod that starts may wait for it. Runtimes
- * give DEL a minute: connecting and answering stay below. STATUS is asked every few seconds by
- * someone who has no deadline of his own, so it says at once what is so now. */
+ * give DEL a minute: all that is read and waited for ends 55 s after our start, and what is
+ * then printed has 2 s more (output.c). STATUS is asked every few seconds by someone who has no
+ * deadline of his own, so it says at once what is so now. */
 #ifndef PODWIRE_CONNECT_MS
 #define PODWIRE_CONNECT_MS 10000
 #endif
@@ -32,7 +33,7 @@ static const char *const VARIABLES[] = {
 #endif
 
 static const struct command COMMANDS[] = {
-    /* name, needs, connect for, answer within, code when lost */
+    /* name, needs, connect for, answer until, code when lost */
     {"ADD", CONTAINERID | NETNS | IFNAME | PATH, PODWIRE_CONNECT_MS, PODWIRE_ANSWER_MS, TRY_AGAIN},
     {"DEL", CONTAINERID | IFNAME | PATH, PODWIRE_DELETE_CONNECT_MS, PODWIRE_ANSWER_MS, TRY_AGAIN},
     {"CHECK", CONTAINERID | NETNS | IFNAME | PATH, PODWIRE_CONNECT_MS, PODWIRE_ANSWER_MS, TRY_AGAIN},

@@ -22,17 +22,13 @@ static ssize_t read_until(long deadline)
     size_t used = 0;
 
     while (used < sizeof room) {
-        struct pollfd input = {.fd = STDIN_FILENO, .events = POLLIN};
-        long left = deadline - milliseconds();
         ssize_t count;
 
-        count = poll(&input, 1, left > 0 ? (int)left : 0);
-        if (count == 0) {
+        if (!is_ready(STDIN_FILENO, POLLIN, deadline)) {
             errno = ETIMEDOUT;
             return -1;
         }
-        if (count > 0)
-            count = read(STDIN_FILENO, room + used, sizeof room - used);
+        count = read(STDIN_FILENO, room + used, sizeof room - used);
         if (count == 0)
             break;
         if (count > 0)
@@ -43,9 +39,10 @@ static ssize_t read_until(long deadline)
     return (ssize_t)used;
 }
 
-struct bytes read_stdin(void)
+struct bytes read_stdin(const struct command *command)
 {
-    ssize_t length = read_until(milliseconds() + PODWIRE_STDIN_MS);
+    long own = PODWIRE_STDIN_MS;
+    ssize_t length = read_until(own < command->answer_until ? own : command->answer_until);
 
     if (length < 0)
         fail(INPUT_OUTPUT_FAILED, strerror(errno), "cannot read the configuration from stdin");
@@ -57,8 +54,10 @@ struct bytes read_stdin(void)
 /* VERSION must answer even a caller who gives no stdin and forgets to close it. */
 struct bytes read_stdin_briefly(void)
 {
-    struct pollfd input = {.fd = STDIN_FILENO, .events = POLLIN};
-    ssize_t length = poll(&input, 1, 100) > 0 ? read(STDIN_FILENO, room, STDIN_BYTES) : 0;
+    ssize_t length = 0;
+
+    if (is_ready(STDIN_FILENO, POLLIN, elapsed() + 100))
+        length = read(STDIN_FILENO, room, STDIN_BYTES);
 
     return (struct bytes){room, length > 0 ? (size_t)length : 0};
 }

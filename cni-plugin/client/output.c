@@ -1,5 +1,7 @@
 /* What the runtime reads: the agent's answer, the versions, or one error. */
 #include <errno.h>
+#include <limits.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -7,6 +9,10 @@
 #include <unistd.h>
 
 #include "podwire.h"
+
+#ifndef PODWIRE_PRINT_MS
+#define PODWIRE_PRINT_MS 2000 /* a runtime reads as we write */
+#endif
 
 static char spoken[32] = "1.1.0"; /* the newest, until the configuration says another */
 
@@ -17,13 +23,20 @@ void speak_version(const char *version)
         snprintf(spoken, sizeof spoken, "%s", version);
 }
 
-/* Write all of it to stdout; 0, or -1 when nobody reads it. */
+/* Write all of it to stdout; 0, or -1 when nobody reads it. A pipe that is ready has room for
+ * PIPE_BUF bytes; more would make us wait for the reader inside write(). */
 int print(struct bytes output)
 {
-    while (output.length) {
-        ssize_t count = write(STDOUT_FILENO, output.start, output.length);
+    long deadline = elapsed() + PODWIRE_PRINT_MS;
 
-        if (count < 0 && errno != EINTR)
+    while (output.length) {
+        ssize_t count;
+
+        if (!is_ready(STDOUT_FILENO, POLLOUT, deadline))
+            return -1;
+        count = write(STDOUT_FILENO, output.start,
+                      output.length < PIPE_BUF ? output.length : PIPE_BUF);
+        if (count < 0 && errno != EINTR && errno != EAGAIN)
             return -1;
         if (count > 0) {
             output.start += count;

@@ -1,6 +1,6 @@
 /* /opt/cni/bin/podwire: hands a container runtime's CNI call to the node's agent.
  *
- *   runtime ── CNI_*, stdin ──► podwire ── one message, the opened netns ──► agent's socket
+ *   runtime ── CNI_*, stdin ──► podwire ── a stream, the opened netns ───► agent's socket
  *           ◄─ stdout, code ──          ◄─ stdout, code ────────────────────
  *
  * It knows nothing of links or addresses. It is written in C and linked statically because it
@@ -8,10 +8,11 @@
  * a process is most of what a call costs.
  *
  * Rules for whoever changes it:
- *   - stdout holds one JSON document or nothing, whatever happens.
+ *   - stdout holds one JSON document or nothing, whatever happens; of a document that nobody
+ *     reads to its end there may be a beginning, and the exit code is 1.
  *   - No allocation: everything is bounded, and has its room from the start.
- *   - Every wait has a deadline (call.c). A runtime holds a lock while we run: a DEL that
- *     waited for ever has kept whole nodes from starting pods (containerd#13326).
+ *   - Every wait has a deadline, and all together one (call.c). A runtime holds a lock while we
+ *     run: a DEL that waited for ever has kept whole nodes from starting pods (containerd#13326).
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -62,6 +63,7 @@ int main(void)
     char path[sizeof ((struct sockaddr_un *)NULL)->sun_path];
     int netns, agent;
 
+    start_clock();
     occupy_standard_descriptors();
     command = find_command();
     if (!command)
@@ -71,7 +73,7 @@ int main(void)
         return print_versions();
     }
     environment = read_environment(command);
-    input = read_stdin();
+    input = read_stdin(command);
     read_version(input);
     read_socket(input, path, sizeof path);
     netns = open_namespace(command);

@@ -35,18 +35,24 @@ struct command {
     const char *name;
     unsigned needs;     /* of the variables, those that must be set */
     long connect_for;   /* how long an agent that is not there is waited for */
-    long answer_within; /* how long its answer is waited for */
+    long answer_until;  /* when its answer must be there, by clock.c: the whole call's end */
     int lost;           /* the error code when there is none */
 };
 
 const struct command *find_command(void);
 struct bytes read_environment(const struct command *command);
 
+/* clock.c: when waiting ends */
+
+void start_clock(void);
+long elapsed(void);
+int is_ready(int descriptor, short events, long deadline);
+
 /* input.c: stdin, and the two members of it that the client reads */
 
 enum found { ABSENT, FOUND, UNUSABLE };
 
-struct bytes read_stdin(void);
+struct bytes read_stdin(const struct command *command);
 struct bytes read_stdin_briefly(void);
 enum found find_string(struct bytes json, const char *key, char *value, size_t size);
 
@@ -57,7 +63,6 @@ struct answer {
     struct bytes output;
 };
 
-long milliseconds(void);
 int open_namespace(const struct command *command);
 int connect_agent(const struct command *command, const char *path);
 struct answer ask_agent(const struct command *command, int agent, int netns,

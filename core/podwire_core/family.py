@@ -91,3 +91,11 @@ def canonical_network(text: str) -> str:
 def family_of(address: str) -> Family:
     """The family of a canonical address or network."""
     return Family.IPV6 if ":" in address else Family.IPV4
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a URL's host is this machine itself, so that what it is sent never leaves it."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import signal
 import socket
 import subprocess
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -216,6 +218,34 @@ def test_a_rotated_client_certificate_is_used(
     sign(plane.folder / "clients", tmp_path / "me")
     reader.until("everything was read", lambda: reader.synced)
     assert reader.unread == {}
+
+
+def test_a_key_within_the_kubeconfig_is_used_and_nothing_of_it_stays_on_disk(
+    plane: ControlPlane,
+    follow: Callable[..., Reader],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    names = {"client-certificate-data": "crt", "client-key-data": "key"}
+
+    def write(by: Path) -> Path:
+        sign(by, tmp_path / "me")
+        data = {
+            name: base64.b64encode((tmp_path / f"me.{end}").read_bytes()).decode()
+            for name, end in names.items()
+        }
+        return plane.write_kubeconfig(tmp_path / "config", data)
+
+    authority(tmp_path / "strangers")
+    reader = follow(write(tmp_path / "strangers"))
+    reader.until("it is told", lambda: bool(reader.told("401")))
+    write(plane.folder / "clients")
+    reader.until("everything was read", lambda: reader.synced)
+    assert reader.unread == {}
+    assert list(folder.iterdir()) == []
 
 
 def authority(stem: Path) -> None:

@@ -44,7 +44,7 @@ class Agent:
         environ = {
             "NODE_NAME": NODE,
             "PODWIRE_CONFIG": str(DEPLOY / "overlays" / overlay / "config.yaml"),
-            "PODWIRE_KUBECONFIG": str(account.kubeconfig(plane, folder / "kubeconfig")),
+            "PODWIRE_KUBECONFIG": str(account.kubeconfig(plane, folder / "kubeconfig", NODE)),
             "PODWIRE_STATUS": str(self._status),
             "PODWIRE_CNI_CONF_DIR": str(folder / "net.d"),
             "PODWIRE_CNI_STATE_DIR": str(folder / "cni"),

@@ -112,7 +112,7 @@ class Site:
         bundle = self.folder / "bundle"
         secrets = bundle / "account"
         secrets.mkdir(parents=True, exist_ok=True)
-        (secrets / "token").write_text(account.token(self.plane))
+        (secrets / "token").write_text(account.token(self.plane, NODE))
         certificate = self.plane.folder / "certificates/apiserver.crt"
         (secrets / "ca.crt").write_bytes(certificate.read_bytes())
         service = {"KUBERNETES_SERVICE_HOST": ADDRESS, "KUBERNETES_SERVICE_PORT": "6443"}

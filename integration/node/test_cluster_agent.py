@@ -237,6 +237,20 @@ def test_the_condition_is_cleared_each_time_someone_sets_it(site: Site) -> None:
     assert site.condition() == before, "what is cleared is not touched"
 
 
+def test_a_condition_that_was_forbidden_is_cleared_once_it_may_be(site: Site) -> None:
+    """The Node does not change meanwhile: the agent comes back to it by itself."""
+    site.make_node(site.node, "10.244.8.0/24", address="192.168.90.11")
+    rules = [rule for rule in RIGHTS if "nodes/status" not in rule["resources"]]
+    role = f"/apis/rbac.authorization.k8s.io/v1/clusterroles/{site.node}"
+    with account(site, rules) as kubeconfig:
+        site.start("--kubeconfig", str(kubeconfig))
+        until("it is refused", lambda: site.status().get("letters", {}).get("failed", 0) >= 2)
+        assert site.condition() == {}
+        site.plane.request("PATCH", role, {"rules": RIGHTS})
+        until("it is cleared", lambda: site.condition().get("status") == "False", seconds=30)
+        assert site.log().count("nodes/status") <= 1, "the refusal was said once"
+
+
 def test_without_component_cni_the_condition_is_someone_elses(site: Site) -> None:
     site.make_node(site.node, "10.244.8.0/24", address="192.168.90.11")
     site.start("--components", "proxy,policy")

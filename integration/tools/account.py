@@ -17,7 +17,13 @@ from control_plane import ControlPlane
 
 NAME = "system:serviceaccount:kube-system:podwire"
 _RBAC = "/apis/rbac.authorization.k8s.io/v1"
-_ACCOUNTS = "/api/v1/namespaces/kube-system/serviceaccounts"
+_ADMISSION = "/apis/admissionregistration.k8s.io/v1"
+_SYSTEM = "/api/v1/namespaces/kube-system"
+_ACCOUNTS = f"{_SYSTEM}/serviceaccounts"
+_POLICIES = {
+    "ValidatingAdmissionPolicy": "validatingadmissionpolicies",
+    "ValidatingAdmissionPolicyBinding": "validatingadmissionpolicybindings",
+}
 
 
 class Permission(NamedTuple):
@@ -41,7 +47,10 @@ def granted(rules: Iterable[dict[str, Any]]) -> set[Permission]:
 
 @contextmanager
 def audited(folder: Path, *more: str) -> Iterator[ControlPlane]:
-    """A control plane that writes down what the account asks for. more: its options."""
+    """A control plane that writes down what the account asks for. more: its options.
+
+    Its admission policy is in force, as in a cluster with the component cni.
+    """
     policy = folder / "audit.yaml"
     rules = [{"level": "Metadata", "users": [NAME]}, {"level": "None"}]
     about = {"apiVersion": "audit.k8s.io/v1", "kind": "Policy"}
@@ -53,8 +62,10 @@ def audited(folder: Path, *more: str) -> Iterator[ControlPlane]:
         *more,
     )
     with control_plane.control_plane(folder, *options) as plane:
-        made = rendered.objects(rendered.kustomized("all"))["ServiceAccount"]
-        plane.request("POST", _ACCOUNTS, made)
+        made = rendered.objects(rendered.kustomized("all"))
+        plane.request("POST", _ACCOUNTS, made["ServiceAccount"])
+        for kind, plural in _POLICIES.items():
+            plane.request("POST", f"{_ADMISSION}/{plural}", made[kind])
         yield plane
 
 
@@ -78,26 +89,39 @@ def grant(plane: ControlPlane, overlay: str, *, without: int | None = None) -> s
     if without is not None:
         del role["rules"][without]
     for plural, each in (("clusterroles", role), ("clusterrolebindings", binding)):
-        if each["metadata"]["name"] in _names(plane, plural):
+        if each["metadata"]["name"] in _names(plane, f"{_RBAC}/{plural}"):
             plane.request("DELETE", f"{_RBAC}/{plural}/podwire")
         plane.request("POST", f"{_RBAC}/{plural}", each)
     return granted(role["rules"])
 
 
-def token(plane: ControlPlane) -> str:
-    """A token of the account, as kubelet asks for it."""
-    body = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
+def token(plane: ControlPlane, node: str) -> str:
+    """A token as the kubelet of a node asks for it, bound to the agent's pod there; "": to none."""
+    spec: dict[str, Any] = {}
+    if node:
+        spec["boundObjectRef"] = {"apiVersion": "v1", "kind": "Pod", "name": _make_pod(plane, node)}
+    body = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": spec}
     answer = plane.request("POST", f"{_ACCOUNTS}/podwire/token", body)
     return str(answer["status"]["token"])
 
 
-def kubeconfig(plane: ControlPlane, path: Path) -> Path:
-    """A kubeconfig that holds a token of the account, and nothing else."""
-    return plane.write_kubeconfig(path, {"token": token(plane)})
+def kubeconfig(plane: ControlPlane, path: Path, node: str) -> Path:
+    """A kubeconfig that holds a token of the account for a node, and nothing else."""
+    return plane.write_kubeconfig(path, {"token": token(plane, node)})
 
 
-def _names(plane: ControlPlane, plural: str) -> set[str]:
-    return {each["metadata"]["name"] for each in plane.request("GET", f"{_RBAC}/{plural}")["items"]}
+def _make_pod(plane: ControlPlane, node: str) -> str:
+    """The agent's pod on a node, which exists in the API alone; its name."""
+    name = f"podwire-{node}"
+    if name not in _names(plane, f"{_SYSTEM}/pods"):
+        containers = [{"name": "agent", "image": "none"}]
+        spec = {"serviceAccountName": "podwire", "nodeName": node, "containers": containers}
+        plane.request("POST", f"{_SYSTEM}/pods", {"metadata": {"name": name}, "spec": spec})
+    return name
+
+
+def _names(plane: ControlPlane, path: str) -> set[str]:
+    return {each["metadata"]["name"] for each in plane.request("GET", path)["items"]}
 
 
 def _log(folder: Path) -> Path:

@@ -99,11 +99,13 @@ class ControlPlane:
             return self.request("GET", "/readyz", raw=True) == b"ok"
         return False
 
-    def request(self, method: str, path: str, body: Any = None, *, raw: bool = False) -> Any:
-        """One request to the API, as an administrator."""
+    def request(
+        self, method: str, path: str, body: Any = None, *, raw: bool = False, token: str = TOKEN
+    ) -> Any:
+        """One request to the API; without a token as an administrator."""
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(f"https://127.0.0.1:6443{path}", data, method=method)
-        request.add_header("Authorization", f"Bearer {TOKEN}")
+        request.add_header("Authorization", f"Bearer {token}")
         kind = "application/merge-patch+json" if method == "PATCH" else "application/json"
         request.add_header("Content-Type", kind)
         context = ssl.create_default_context()

@@ -4,6 +4,7 @@
     an answer       cut in the middle (RST) · ended in the middle of a line · a 410 event put in
                     between · held still for seconds · everything else as the server said it
 
+It speaks TLS with the API server's own certificate, because no token goes over plain http.
 Nothing is ever made up, said twice or left out of what is passed on. What fails is drawn from
 a seed; when it fails depends on threads, so the seed repeats a mixture and not a history.
 """
@@ -23,11 +24,13 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
 
 from control_plane import ADDRESS, ControlPlane
 
 PORT = 8001
-URL = f"http://{ADDRESS}:{PORT}"
+URL = f"https://{ADDRESS}:{PORT}"
 STATUSES = (429, 401, 410, 500, 503, 504)
 _REQUEST = {"status": 0.25, "cut": 0.1, "late": 0.1}
 _MOMENT = {"cut": 0.02, "truncate": 0.02, "expire": 0.01, "stall": 0.01}
@@ -47,12 +50,20 @@ class FaultyServer(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 64
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, certificates: Path) -> None:
         super().__init__((ADDRESS, PORT), _Handler)
+        self._tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        self._tls.load_cert_chain(certificates / "apiserver.crt", certificates / "apiserver.key")
         self.calm = threading.Event()
         self.faults: Counter[str] = Counter()
         self._random = random.Random(seed)
         self._lock = threading.Lock()
+
+    def get_request(self) -> tuple[ssl.SSLSocket, Any]:
+        """A connection; its handshake is its own thread's, so that no client holds up another."""
+        line, client = self.socket.accept()
+        line.settimeout(60)
+        return self._tls.wrap_socket(line, server_side=True, do_handshake_on_connect=False), client
 
     def draw(self, odds: dict[str, float]) -> str:
         """What goes wrong now; mostly nothing."""
@@ -194,7 +205,7 @@ class _Handler(BaseHTTPRequestHandler):
 def faulty_server(plane: ControlPlane, seed: int) -> Iterator[FaultyServer]:
     """In the plane's namespace, until the block ends."""
     with plane.netns.inside():
-        made = FaultyServer(seed)
+        made = FaultyServer(seed, plane.folder / "certificates")
         thread = threading.Thread(target=made.serve_forever, kwargs={"poll_interval": 0.1})
         thread.start()
     try:

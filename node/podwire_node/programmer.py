@@ -4,11 +4,14 @@ changes ─► desired.update() ─► owner.change() ─► kernel
                                     ▲
 refused, or changed by someone else │
                 └─► owner.adopt() ──┘ owner.sync(everything wanted)
+
+What others change is repaired at once, and no longer at once where they never end (pace).
 """
 
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterable, Sequence
 
 from podwire_core.backoff import Backoff
@@ -17,7 +20,9 @@ from podwire_core.nft.desired import Desired
 from podwire_core.nft.monitor import Monitor
 from podwire_core.nft.objects import Key, Object
 from podwire_core.nft.owner import Owner
+from podwire_core.nft.transaction import Transaction
 from podwire_core.snapshot import Change, Snapshot
+from podwire_node.pace import Pace
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +33,14 @@ REBUILD_AFTER = 3
 class Programmer:
     """One Desired, its tables in the kernel, and the watch over them (a parts.Work)."""
 
-    def __init__(self, name: str, desired: Desired, owner: Owner, monitor: Monitor) -> None:
+    def __init__(
+        self,
+        name: str,
+        desired: Desired,
+        owner: Owner,
+        monitor: Monitor,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.name = name
         self.desired = desired
         self.repairs = 0
@@ -39,11 +51,13 @@ class Programmer:
         self._owner = owner
         self._monitor = monitor
         self._pending: dict[Key, Object | None] = {}
-        self._everything = True
-        self._drifted = False
+        self._everything = True  # to be compared with all that is wanted
+        self._drifted = False  # someone else changed our tables, which was not looked at yet
         self._in_a_row = 0
         self._seen_commits = 0
         self._backoff = Backoff()
+        self._pace = Pace()
+        self._clock = clock
         owner.after_commit = self.notice_drift
 
     def listen_with(self, others: Sequence[Programmer]) -> None:
@@ -66,7 +80,7 @@ class Programmer:
     @property
     def in_sync(self) -> bool:
         """Whether everything wanted is in the kernel, as far as we know."""
-        return not self._everything and not self._pending
+        return not (self._everything or self._drifted or self._pending)
 
     @property
     def problems(self) -> Sequence[str]:
@@ -99,28 +113,30 @@ class Programmer:
         """Find out whether someone else changed our tables; the next sync() repairs them."""
         own = self._owner.commits - self._seen_commits
         self._seen_commits = self._owner.commits
-        if self._monitor.foreign(own):
+        if self._monitor.foreign(own) and not self._drifted:
             log.warning(
                 "%s: someone else changed our tables, or announcements were lost: comparing",
                 self.name,
                 extra={"component": self.name},
             )
-            self._everything = self._drifted = True
+            self._drifted = True
 
     def sync(self, now: float) -> float | None:
         """Put in force what is not. Answers when to try again, None when all is well."""
         if self.in_sync:
             return None
-        if not self._backoff.due(now):
-            return self._backoff.until
+        due = self._due()
+        if now < due:
+            return due
         try:
-            self._send()
+            self._send(now)
         except NftError as error:
             self.failures += 1
             self.problem = f"{self.name}: the kernel refuses our rules: {error}"
             self._everything = True
             self._in_a_row += 1
-            until = self._backoff.failed(now)
+            self._backoff.failed(now)
+            until = self._due()
             log.error(  # noqa: TRY400 - a sentence, not a stack
                 "%s: %s; trying again in %.1f s",
                 self.name,
@@ -132,21 +148,37 @@ class Programmer:
         self._backoff.succeeded()
         self.problem, self._in_a_row = "", 0
         self.settled = True
-        return None if self.in_sync else now  # someone else changed our tables meanwhile
+        # Else someone else changed our tables meanwhile.
+        return None if self.in_sync else max(now, self._due())
 
-    def _send(self) -> None:
-        everything, self._everything = self._everything, False
-        drifted, self._drifted = self._drifted, False
-        if everything:
-            self._owner.adopt()
-            make = self._owner.sync if self._in_a_row < REBUILD_AFTER else self._owner.rebuild
-            sent = make(self.desired.wanted)
-            self.repairs += drifted and bool(sent)
+    def _due(self) -> float:
+        """When the next sync may send. Changes of objects do not wait for the pace of repairs."""
+        if self._drifted and (self._everything or not self._pending):
+            return max(self._backoff.until, self._pace.until)
+        return self._backoff.until
+
+    def _send(self, now: float) -> None:
+        if self._everything or (self._drifted and now >= self._pace.until):
+            sent = self._compare(now)
         else:
             sent = self._owner.change(self._pending)
         self._pending.clear()
         if sent:
             log.info("%s: %s", self.name, _summary(sent.counts()), extra={"component": self.name})
+
+    def _compare(self, now: float) -> Transaction:
+        """Read what is in force and send what differs; time spent on others' changes counts."""
+        drifted, self._everything, self._drifted = self._drifted, False, False
+        began = self._clock()
+        try:
+            self._owner.adopt()
+            make = self._owner.sync if self._in_a_row < REBUILD_AFTER else self._owner.rebuild
+            sent = make(self.desired.wanted)
+        finally:
+            if drifted:
+                self._pace.looked(now, now + self._clock() - began)
+        self.repairs += drifted and bool(sent)
+        return sent
 
 
 def _summary(counts: dict[tuple[str, str], int]) -> str:

@@ -17,9 +17,10 @@ from client_build import build
 SHORT = (
     "CONNECT_MS=300",
     "DELETE_CONNECT_MS=200",
-    "ANSWER_MS=400",
+    "ANSWER_MS=700",
     "STATUS_MS=300",
     "STDIN_MS=300",
+    "PRINT_MS=1000",
 )
 ENVIRON = {
     "CNI_CONTAINERID": "abc",

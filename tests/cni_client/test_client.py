@@ -3,16 +3,22 @@
 Every call here is made by a client that AddressSanitizer and UBSan watch.
 """
 
+import fcntl
 import json
 import os
 import socket
 import subprocess
+import sys
+import termios
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from io import FileIO
 from pathlib import Path
 
 import pytest
 from client_build import build
+from scratch import until
 
 from podwire_cni.spec import SUPPORTED_VERSIONS
 from podwire_node.cni.wire import HEADER_BYTES, STDIN_BYTES, Answer, decode_request, encode_answer
@@ -167,21 +173,97 @@ def test_an_agent_that_died_is_no_agent(client: Client, tmp_path: Path) -> None:
 
 
 def test_add_waits_for_an_agent_that_restarts(client: Client, make_agent: MakeAgent) -> None:
-    with subprocess.Popen(
-        [client.program],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        env={**ENVIRON, "CNI_COMMAND": "ADD"},
-    ) as process:
-        assert process.stdin is not None
-        agent = make_agent(encode_answer(Answer(0, b"late\n")))
-        path = agent.path.with_name("later.sock")
-        process.stdin.write(Agent(path).config())
-        process.stdin.close()
-        time.sleep(0.1)  # it has found nobody by now
+    agent = make_agent(encode_answer(Answer(0, b"late\n")))
+    path = agent.path.with_name("later.sock")
+    with (
+        _pipe() as (stdin, runtime),
+        subprocess.Popen(
+            [client.program],
+            stdin=stdin,
+            stdout=subprocess.PIPE,
+            env={**ENVIRON, "CNI_COMMAND": "ADD"},
+        ) as process,
+    ):
+        runtime.write(Agent(path).config())
+        runtime.close()
+        until("it sleeps", lambda: _unread(stdin) == 0 and _sleeps(process.pid), 10)
+        # It has read all there was, so it can only sleep because it has found nobody.
         agent.path.rename(path)
         assert process.stdout is not None
         assert process.stdout.read() == b"late\n"
+
+
+def test_all_waits_of_a_call_have_one_deadline(tmp_path: Path, make_agent: MakeAgent) -> None:
+    deadlines = "-DPODWIRE_STDIN_MS=2000 -DPODWIRE_ANSWER_MS=2500"
+    program = build(tmp_path, CFLAGS=deadlines)
+    agent = make_agent(hang_up=False)
+    begun = time.monotonic()
+    with subprocess.Popen(
+        [program],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={**ENVIRON, "CNI_COMMAND": "DEL"},
+    ) as process:
+        time.sleep(1.5)  # a runtime that writes late
+        output, _ = process.communicate(agent.config())
+    assert json.loads(output)["code"] == 11
+    assert len(agent.heard) == 1
+    assert time.monotonic() - begun < 3.5  # not 1.5 and then 2.5
+
+
+def test_a_stdout_that_takes_no_more_for_now_gets_the_whole_answer(
+    client: Client, make_agent: MakeAgent
+) -> None:
+    text = b"x" * (1 << 20)
+    agent = make_agent(encode_answer(Answer(0, text)))
+    with _pipe() as (reading, writing), _pipe() as (stdin, runtime):
+        os.set_blocking(writing.fileno(), False)
+        with subprocess.Popen(
+            [client.program],
+            stdin=stdin,
+            stdout=writing,
+            env={**ENVIRON, "CNI_COMMAND": "ADD"},
+        ) as process:
+            writing.close()
+            runtime.write(agent.config())
+            runtime.close()
+            until("the pipe is full", lambda: _unread(reading) >= 1 << 16, 10)
+            assert reading.readall() == text
+        assert process.returncode == 0
+
+
+def test_a_stdout_that_nobody_reads_is_left_in_time(client: Client, make_agent: MakeAgent) -> None:
+    agent = make_agent(encode_answer(Answer(0, b"x" * (1 << 20))))
+    with _pipe() as (_, writing):
+        done = subprocess.run(
+            [client.program],
+            input=agent.config(),
+            stdout=writing,
+            env={**ENVIRON, "CNI_COMMAND": "ADD"},
+            check=False,
+            timeout=10,
+        )
+    assert done.returncode == 1
+
+
+@contextmanager
+def _pipe() -> Iterator[tuple[FileIO, FileIO]]:
+    """Its two ends, the second for writing."""
+    reading, writing = os.pipe()
+    with FileIO(reading, "r") as first, FileIO(writing, "w") as second:
+        yield first, second
+
+
+def _unread(pipe: FileIO) -> int:
+    """Bytes that are in a pipe."""
+    count = bytearray(4)
+    fcntl.ioctl(pipe, termios.FIONREAD, count)
+    return int.from_bytes(count, sys.byteorder)
+
+
+def _sleeps(pid: int) -> bool:
+    """proc(5): the state stands behind the name, S is waiting for something."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "S"
 
 
 @pytest.mark.parametrize(

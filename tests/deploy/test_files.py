@@ -6,6 +6,8 @@ import re
 import shutil
 import subprocess
 import tomllib
+from collections.abc import Iterable
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import msgspec
 import pytest
 import yaml
 
+from podwire_lab.kubernetes.access import AGENT_ACCESS
 from podwire_node.settings.config import Source, settle
 
 ROOT = Path(__file__).parents[2]
@@ -104,6 +107,22 @@ def test_the_address_is_set_where_the_scripts_set_it() -> None:
         )
         settings = _config(done.stdout)["config.yaml"]
         assert yaml.safe_load(settings)["apiServer"] in {"A", "https://A:6443"}
+
+
+def test_the_lab_s_agents_may_do_what_a_cluster_s_may() -> None:
+    made = [each for each in yaml.safe_load_all((DEPLOY / "podwire.yaml").read_text()) if each]
+    lab, cluster = (_permissions(objects) for objects in (AGENT_ACCESS, made))
+    assert lab == cluster
+
+
+def _permissions(objects: Iterable[dict[str, Any]]) -> set[tuple[str, str, str]]:
+    """(group, resource, verb), each of which may stand in any of a role's rules."""
+    (role,) = (each for each in objects if each["kind"] == "ClusterRole")
+    return {
+        row
+        for rule in role["rules"]
+        for row in product(rule["apiGroups"], rule["resources"], rule["verbs"])
+    }
 
 
 def _config(manifest: str) -> dict[str, Any]:

@@ -1,6 +1,8 @@
 """A log's end, its growth, and what cannot be asked of it."""
 
+import fcntl
 import os
+import resource
 import threading
 from pathlib import Path
 
@@ -79,6 +81,21 @@ def test_following_ends_when_the_reader_leaves(log: Path) -> None:
     reader, leaves = os.pipe()
     os.close(leaves)
     assert b"".join(logs.read(log, LogRequest(follow=True), run, reader)) == b"one\n"
+
+
+def test_a_log_is_followed_by_a_server_with_very_many_open_files(log: Path) -> None:
+    log.write_bytes(b"one\n")
+    reader, leaves = os.pipe()
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(2048, before[0]), before[1]))
+    high = fcntl.fcntl(reader, fcntl.F_DUPFD_CLOEXEC, 1500)  # select() ends at 1023
+    os.close(leaves)
+    try:
+        run, _ends = os.pipe()
+        assert b"".join(logs.read(log, LogRequest(follow=True), run, high)) == b"one\n"
+    finally:
+        os.close(high)
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 def test_a_log_that_begins_anew_is_followed_from_there(log: Path) -> None:

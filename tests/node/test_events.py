@@ -10,7 +10,14 @@ import pytest
 
 from podwire_core.errors import ObjectError
 from podwire_core.feed.api_server import ApiError
-from podwire_node.reports.events import MAX_MESSAGE, REPEAT_S, ObjectEvent, Occurrences, Regarding
+from podwire_node.reports.events import (
+    MAX_MESSAGE,
+    REPEAT_S,
+    RETELL_S,
+    ObjectEvent,
+    Occurrences,
+    Regarding,
+)
 
 BAD = ObjectError("https://api", "Service shop/api", "spec.ports[0].port", "Expected `int` >= 1")
 WORSE = ObjectError("https://api", "Node n2", "spec.podCIDRs", "10.0.0.0/8 overlaps")
@@ -22,33 +29,55 @@ NAMELESS = ObjectError("/objects/x.yaml", "", "", "is not YAML")
 
 def test_a_problem_is_told_when_it_comes_and_not_while_it_stands() -> None:
     seen = Occurrences()
-    assert seen.fresh([BAD, WORSE], 0) == [WORSE, BAD]
-    assert seen.fresh([BAD, WORSE], 1) == []
-    assert seen.fresh([WORSE], 10_000) == []
+    assert seen.due([BAD, WORSE], 0) == [WORSE, BAD]
+    assert seen.due([BAD, WORSE], 1) == []
+    assert seen.due([WORSE], RETELL_S - 1) == []
+
+
+def test_a_problem_that_stands_is_told_again_before_the_server_forgets_it() -> None:
+    seen = Occurrences()
+    assert seen.until is None
+    told = [second for second in range(0, 3 * 3600, 60) if seen.due([BAD, NAMELESS], second)]
+    assert told == [0, 2700, 5400, 8100]
+    assert RETELL_S < 3600, "kube-apiserver --event-ttl"
+    assert seen.until == 10_800
+    assert seen.due([], 10_800) == []
+    assert seen.until is None, "what is over wakes no one"
+
+
+def test_each_problem_has_an_hour_of_its_own() -> None:
+    seen = Occurrences()
+    seen.due([BAD], 0)
+    seen.due([BAD, WORSE], 1000)
+    assert seen.until == 2700
+    assert seen.due([BAD, WORSE], 2700) == [BAD]
+    assert seen.until == 3700
+    assert seen.due([WORSE], 3700) == [WORSE]
+    assert seen.due([WORSE], 5400) == [], "the other one is over"
 
 
 def test_a_problem_that_comes_and_goes_is_told_at_most_each_five_minutes() -> None:
     seen = Occurrences()
     told = []
     for second in range(0, 1000, 10):
-        told += [second for _ in seen.fresh([BAD], second)]
-        seen.fresh([], second + 5)
+        told += [second for _ in seen.due([BAD], second)]
+        seen.due([], second + 5)
     assert told == [0, 300, 600, 900]
     assert REPEAT_S == 300
 
 
 def test_a_problem_without_an_object_is_no_event() -> None:
-    assert Occurrences().fresh([NAMELESS], 0) == []
+    assert Occurrences().due([NAMELESS], 0) == []
 
 
 def test_what_was_told_is_forgotten_oldest_first_and_not_kept_for_ever() -> None:
     seen = Occurrences(most=2)
     many = [ObjectError("", f"Node n{number}", "", "bad") for number in range(3)]
     for error in many:
-        assert seen.fresh([error], 0) == [error]
-    seen.fresh([], 1)
-    assert seen.fresh([many[2]], 2) == []
-    assert seen.fresh([many[0]], 3) == [many[0]]
+        assert seen.due([error], 0) == [error]
+    seen.due([], 1)
+    assert seen.due([many[2]], 2) == []
+    assert seen.due([many[0]], 3) == [many[0]]
 
 
 @pytest.mark.parametrize(
@@ -175,6 +204,18 @@ def test_it_is_counted_up_once_in_five_minutes_whoever_sees_it() -> None:
     assert event["count"] == 3
     assert event["firstTimestamp"] == "1970-01-01T00:00:00Z"
     assert event["lastTimestamp"] == "1970-01-01T00:10:00Z"
+
+
+def test_a_problem_told_again_is_the_event_that_is_there_or_one_anew() -> None:
+    server = Server()
+    tell(server)
+    tell(server, now=RETELL_S)
+    tell(server, now=RETELL_S + 60, node="n2")
+    (event,) = server.events
+    assert event["count"] == 2, "one node told it for all"
+    server.objects = {path: each for path, each in server.objects.items() if "/events/" not in path}
+    tell(server, now=2 * RETELL_S)
+    assert server.events[0]["count"] == 1
 
 
 def test_a_node_that_was_faster_is_as_good() -> None:

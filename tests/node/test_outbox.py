@@ -13,7 +13,7 @@ import pytest
 from podwire_core.feed.api_server import ApiError
 from podwire_core.objects import Node, NodeCondition, NodeStatus, ObjectMeta
 from podwire_node.reports.conditions import NetworkCondition, NetworkIsUp
-from podwire_node.reports.outbox import Outbox, Postbag
+from podwire_node.reports.outbox import MAX_TRIES, Outbox, Postbag
 
 
 @dataclass
@@ -57,15 +57,14 @@ def test_too_many_letters_drop_the_oldest_and_are_counted() -> None:
     assert bag.dropped == 2
 
 
-def test_a_server_that_is_away_is_tried_later_and_later() -> None:
+def test_a_server_that_is_away_is_tried_later_and_later_and_costs_no_letter() -> None:
     bag = Postbag()
     bag.put(Note("first"))
     bag.put(Note("second"))
     now, waits = 0.0, []
-    for _ in range(12):
-        letter = bag.take()
-        assert letter.subject == "first", "order is kept"
-        bag.returned(letter, now)
+    for _ in range(4 * MAX_TRIES):
+        bag.take()
+        assert bag.returned(now, tried=False)
         wait = bag.wait(now)
         assert wait
         waits.append(wait)
@@ -76,16 +75,52 @@ def test_a_server_that_is_away_is_tried_later_and_later() -> None:
     bag.delivered()
     bag.wait(now + 100)
     assert bag.wait(now + 100) == 0, "an answer ends the back-off"
+    assert (bag.failed, bag.dropped) == (0, 0)
+
+
+def test_a_letter_that_fails_lets_the_others_pass() -> None:
+    bag = Postbag()
+    for subject in ("poison", "second", "third"):
+        bag.put(Note(subject))
+    seen = [bag.take().subject]
+    bag.returned(0, tried=True)
+    for _ in range(2):
+        seen.append(bag.take().subject)
+        bag.delivered()
+    seen.append(bag.take().subject)
+    assert seen == ["poison", "second", "third", "poison"]
+
+
+def test_a_letter_that_always_fails_is_given_up_and_counted() -> None:
+    bag = Postbag()
+    bag.put(Note("poison"))
+    tries = 0
+    while not bag.empty:
+        bag.take()
+        bag.returned(0, tried=True)
+        tries += 1
+    assert (tries, bag.failed, bag.dropped) == (MAX_TRIES, 1, 0)
 
 
 def test_a_letter_that_comes_back_to_a_full_bag_is_dropped() -> None:
     bag = Postbag(most=1)
     bag.put(Note("old"))
-    letter = bag.take()
+    bag.take()
     bag.put(Note("new"))
-    bag.returned(letter, 0)
+    assert not bag.returned(0, tried=False)
     assert bag.dropped == 1
     assert bag.take().subject == "new"
+
+
+def test_a_bag_is_empty_when_what_became_of_its_last_letter_is_known() -> None:
+    bag = Postbag()
+    assert bag.empty
+    bag.put(Note("only"))
+    assert not bag.empty
+    bag.take()
+    assert not bag.empty
+    bag.delivered()
+    assert bag.empty
 
 
 def test_nothing_to_send_is_nothing_to_wait_for() -> None:
@@ -163,6 +198,16 @@ def test_what_a_passing_fault_stopped_arrives_later(
     assert box.postbag.sent == 1
 
 
+def test_a_poisoned_letter_holds_up_no_other(outbox: Callable[..., Outbox]) -> None:
+    box, arrived = outbox(), list[str]()
+    poison = Note("poison", arrived, [ApiError(500, "etcd says no") for _ in range(MAX_TRIES)])
+    box.put(poison)
+    box.put(Note("second", arrived))
+    eventually(lambda: arrived == ["second"])
+    assert not box.idle
+    assert len(poison.errors) >= MAX_TRIES - 3
+
+
 def test_a_bug_in_one_letter_ends_no_thread(
     outbox: Callable[..., Outbox], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -177,13 +222,15 @@ def test_a_bug_in_one_letter_ends_no_thread(
 
 
 class Tray:
-    """Stands for the Outbox."""
+    """Stands for the Outbox: what is in it stays on its way until the test says otherwise."""
 
     def __init__(self) -> None:
         self.letters: list[NetworkIsUp] = []
+        self.idle = True
 
     def put(self, letter: NetworkIsUp) -> None:
         self.letters.append(letter)
+        self.idle = False
 
 
 def node(status: str) -> Node:
@@ -194,27 +241,44 @@ def node(status: str) -> Node:
 
 
 @pytest.mark.parametrize("status", ["", "True", "Unknown"])
-def test_the_condition_is_cleared_once_for_each_time_it_is_seen(status: str) -> None:
+def test_the_condition_is_cleared_each_time_it_is_seen(status: str) -> None:
     tray = Tray()
     condition = NetworkCondition(tray)  # type: ignore[arg-type]  # a stand-in
     mine = node(status)
-    condition.sync(mine, up=False)
+    condition.sync(mine, 0, up=False)
     assert tray.letters == []
-    for _ in range(3):
-        condition.sync(mine, up=True)
-    assert tray.letters == [NetworkIsUp("n1")]
-    condition.sync(node("False"), up=True)
+    for second in range(3):
+        assert condition.sync(mine, second, up=True) is None
+    assert tray.letters == [NetworkIsUp("n1")], "one is on its way"
+    tray.idle = True
+    condition.sync(node("False"), 3, up=True)
     assert len(tray.letters) == 1
-    condition.sync(node("True"), up=True)
-    assert len(tray.letters) == 2
+    condition.sync(node("True"), 3.1, up=True)
+    assert len(tray.letters) == 2, "someone set it again, which is no failure of ours"
+
+
+def test_a_refused_condition_is_tried_again_later_and_later_while_it_stands() -> None:
+    tray = Tray()
+    condition = NetworkCondition(tray)  # type: ignore[arg-type]  # a stand-in
+    mine, now, waits = node("True"), 0.0, list[float]()
+    for _ in range(12):
+        condition.sync(mine, now, up=True)
+        tray.idle = True  # 403: the outbox has given it up
+        again = condition.sync(mine, now, up=True)
+        assert again is not None
+        waits.append(again - now)
+        now = again
+    assert len(tray.letters) == 12
+    assert 1 <= waits[0] <= 3
+    assert 150 <= waits[-1] <= 450
 
 
 def test_the_condition_is_never_set_to_true() -> None:
     tray = Tray()
     condition = NetworkCondition(tray)  # type: ignore[arg-type]  # a stand-in
     for up in (True, False):
-        condition.sync(node("False"), up=up)
-        condition.sync(None, up=up)
+        assert condition.sync(node("False"), 0, up=up) is None
+        assert condition.sync(None, 0, up=up) is None
     assert tray.letters == []
 
 

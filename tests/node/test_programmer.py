@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+
+import pytest
 from packet_flows import NODE, world
 
 from podwire_core.backoff import FIRST_S
 from podwire_core.errors import NftError
 from podwire_core.nft.fake import Fake
+from podwire_core.nft.objects import State, Table
 from podwire_core.nft.owner import Owner
 from podwire_core.nft.transaction import Transaction
+from podwire_core.objects import Service
 from podwire_core.snapshot import Change, Snapshot
+from podwire_node.pace import BURST_S, SHARE
 from podwire_node.programmer import REBUILD_AFTER, Programmer
 from podwire_proxy.services import TABLES, Services
 
@@ -45,9 +51,9 @@ class Moody(Fake):
         super().commit(transaction)
 
 
-def programmer(nft: Fake, whistle: Whistle) -> Programmer:
+def programmer(nft: Fake, whistle: Whistle, clock: Callable[[], float] = lambda: 0.0) -> Programmer:
     services = Services(NODE)
-    made = Programmer("proxy", services, Owner(nft, TABLES), whistle)  # type: ignore[arg-type]  # a stand-in
+    made = Programmer("proxy", services, Owner(nft, TABLES), whistle, clock)  # type: ignore[arg-type]  # a stand-in
     objects = world()
     made.take(Snapshot(objects), [Change(type(each), each.name, each) for each in objects])
     return made
@@ -130,6 +136,93 @@ def test_a_false_alarm_sends_nothing() -> None:
     proxy.sync(1)
     assert proxy.transactions == 1
     assert proxy.repairs == 0
+
+
+class Slow(Fake):
+    """A kernel that takes a while to be read."""
+
+    LOOK_S = 0.2
+    spent = 0.0
+
+    def read(self, tables: Iterable[Table]) -> State:
+        self.spent += self.LOOK_S
+        return super().read(tables)
+
+
+class Fight:
+    """A programmer whose tables someone else changes all the time."""
+
+    def __init__(self) -> None:
+        self.nft, self._whistle = Slow(), Whistle()
+        self.proxy = programmer(self.nft, self._whistle, lambda: self.nft.spent)
+        self.proxy.sync(0.0)
+        self.nft.spent = self.now = 0.0
+
+    def last(self, until: float) -> None:
+        """Fight on; ends when the next look may be."""
+        while self.now < until:
+            before = self.nft.spent
+            self.alarm()
+            due = self.proxy.sync(self.now)
+            self.now = max(self.now + self.nft.spent - before, due or self.now)
+
+    def alarm(self) -> None:
+        self._whistle.blown = True
+        self.proxy.notice_drift()
+
+
+def test_another_writer_that_never_ends_gets_a_tenth_of_the_time() -> None:
+    fight = Fight()
+    fight.last(100.0)
+    assert BURST_S < fight.nft.spent <= BURST_S + 100.0 * SHARE
+    assert fight.proxy.repairs == 0, "nothing differed"
+
+
+def test_repairs_are_made_at_once_until_they_never_end() -> None:
+    fight = Fight()
+    fight.last(BURST_S)
+    assert fight.nft.spent == pytest.approx(BURST_S)
+    fight.now += 1000.0
+    fight.alarm()
+    assert fight.proxy.sync(fight.now) is None
+    assert fight.proxy.in_sync
+
+
+def test_a_changed_object_does_not_wait_for_the_pace_of_repairs() -> None:
+    fight = Fight()
+    fight.last(100.0)
+    now, spent, sent = fight.now - 0.01, fight.nft.spent, len(fight.nft.log)
+    fight.alarm()
+    due = fight.proxy.sync(now)
+    assert due is not None
+    assert due > now
+    assert len(fight.nft.log) == sent
+    objects = world()
+    gone = next(each for each in objects if isinstance(each, Service))
+    rest = Snapshot(each for each in objects if each is not gone)
+    fight.proxy.take(rest, [Change(Service, gone.name, None)])
+    assert fight.proxy.sync(now) == due
+    assert len(fight.nft.log) > sent
+    assert fight.nft.spent == spent
+    assert not fight.proxy.in_sync
+
+
+def test_a_change_that_is_refused_in_a_fight_waits_for_the_pace() -> None:
+    fight = Fight()
+    fight.last(100.0)
+    now, spent = fight.now - 0.01, fight.nft.spent
+    fight.nft.flush_ruleset()
+    fight.alarm()
+    objects = world()
+    gone = next(each for each in objects if isinstance(each, Service))
+    rest = Snapshot(each for each in objects if each is not gone)
+    fight.proxy.take(rest, [Change(Service, gone.name, None)])
+    due = fight.proxy.sync(now)
+    assert due is not None
+    assert due >= fight.now
+    assert fight.nft.spent == spent
+    assert fight.proxy.sync(due) is None
+    assert fight.proxy.in_sync
 
 
 def test_own_commits_are_told_to_the_monitor_once() -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from podwire_core.feed.decode import decode
 from podwire_core.objects import Node
+from podwire_node.pace import Pace
 from podwire_node.routes.overlay import (
     DEVICE,
     Address,
@@ -18,7 +19,6 @@ from podwire_node.routes.overlay import (
     OverlaySettings,
     mac_of,
 )
-from podwire_node.routes.pace import Pace
 from podwire_node.routes.peers import peers_of
 from podwire_node.routes.plan import Plan, Route, make_plan
 from podwire_node.routes.reach import LOOPBACK, Hop, Reach

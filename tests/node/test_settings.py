@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +33,28 @@ def settled(
     file: dict[str, Any] | None = None,
 ) -> InForce:
     return settle({**NEEDED, **(flags or {})}, environ or {}, Source("file c.yaml", file or {}))
+
+
+@pytest.mark.parametrize(
+    ("address", "allowed"),
+    [
+        ("https://10.0.0.1:6443", True),
+        ("https://[fd00::1]:6443", True),
+        ("http://127.0.0.1:8001", True),
+        ("http://[::1]:8001", True),
+        ("http://localhost", True),
+        ("http://10.0.0.1:8001", False),
+        ("http://localhost.example", False),
+        ("https://user:hunter2@host", False),
+    ],
+)
+def test_no_token_goes_over_plain_http_and_the_chart_means_the_same(
+    address: str, allowed: bool
+) -> None:
+    chart = Path(__file__).parents[2] / "deploy/chart/podwire/values.schema.json"
+    pattern = json.loads(chart.read_bytes())["properties"]["apiServer"]["pattern"]
+    found = settled({"feed": "kubernetes", "api_server": address})
+    assert (not found.mistakes) is bool(re.search(pattern, address)) is allowed
 
 
 def test_every_field_has_a_row_and_every_row_a_field() -> None:
@@ -111,6 +135,8 @@ BAD: list[tuple[str, object]] = [
     ("kubeconfig", False),
     ("apiServer", "192.0.2.1:6443"),
     ("apiServer", "ftp://host"),
+    ("apiServer", "http://192.0.2.1:8080"),
+    ("apiServer", "http://localhost.example"),
     ("apiServer", "https://"),
     ("apiServer", "https://host:99999"),
     ("apiServer", "https://host/path"),

@@ -41,6 +41,17 @@ def test_a_status_is_written_when_it_says_something_new(tmp_path: Path) -> None:
     assert json.loads(path.read_bytes())["ready"] is False
 
 
+def test_memory_alone_is_no_news(tmp_path: Path) -> None:
+    path = tmp_path / "status.json"
+    file = StatusFile(path)
+    file.write(SAID)
+    before = path.stat().st_ino
+    file.write(msgspec.structs.replace(SAID, rss_mb=51.5))
+    assert path.stat().st_ino == before
+    file.write(msgspec.structs.replace(SAID, rss_mb=52.0, routes=3))
+    assert json.loads(path.read_bytes())["rss_mb"] == 52.0
+
+
 def test_a_status_that_cannot_be_written_is_said_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -1,7 +1,7 @@
 """The API server over HTTP: the `kubernetes` package's configuration and transport, raw bytes out.
 
 Its generated models would cost gigabytes at 100,000 endpoints, so only its configuration
-(kubeconfig, in-cluster account, token rotation) and its connection pool are used.
+(access.py) and its connection pool are used.
 
     401, or no answer at all ─► the whole configuration is read again before the next request
 
@@ -14,14 +14,13 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 import msgspec
 
-from podwire_core.errors import FeedError
+from podwire_core.feed.access import Access
 
 if TYPE_CHECKING:
     from podwire_core.feed.transport import Call, Patience
@@ -40,6 +39,15 @@ class ApiError(Exception):
     def __init__(self, status: int, reason: str) -> None:
         super().__init__(f"{status} {reason}" if status else reason)
         self.status = status
+
+    @property
+    def passes(self) -> bool:
+        """Whether the same request may succeed later, though no one changes it or its rights.
+
+        No answer; a token that is read again (401); too many requests (429); a server in
+        trouble (5xx). A conflict (409) is no such: it passes for who reads the object again.
+        """
+        return self.status in {0, 401, 429} or self.status >= 500
 
 
 class Answer:
@@ -83,45 +91,30 @@ class Answer:
     def _chunks(self) -> Iterator[bytes]:
         from urllib3.exceptions import HTTPError  # noqa: PLC0415 - with the rest of kubernetes
 
+        from podwire_core.feed.transport import plain  # noqa: PLC0415 - same
+
         try:
             while chunk := self._response.read1(_CHUNK):
                 yield chunk
         except (HTTPError, OSError, ValueError) as error:
-            raise ApiError(0, f"the stream broke: {error}") from error
-
-
-@dataclass(frozen=True)
-class _Access:
-    """One reading of the configuration, and the connections made by it."""
-
-    configuration: Any
-    address: str
-    pool: Any
+            raise ApiError(0, f"the stream broke: {plain(error)}") from error
 
 
 class ApiServer:
     """One API server. Thread-safe: each request has a connection of its own.
 
-    load: reads the configuration again. patience: how long to wait for what.
+    read: reads the configuration; once now, and again when the server does not take it.
+    patience: how long to wait for what.
     """
 
-    def __init__(
-        self,
-        configuration: Any,
-        load: Callable[[], Any] | None = None,
-        patience: Patience | None = None,
-    ) -> None:
-        from podwire_core.feed.transport import (  # noqa: PLC0415 - 20 MB that a folder does not need
-            Patience,
-        )
-
-        self.patience = patience or Patience()
-        self._load = load
+    def __init__(self, read: Callable[[], Access], patience: Patience) -> None:
+        self.patience = patience
+        self._read = read
         self._lock = threading.Lock()
         self._complaint = ""
-        if not configuration.verify_ssl:
-            _accept_any_certificate(configuration.host)
-        self._access = self._accessed(configuration)
+        self._access = read()
+        if not self._access.verified:
+            _accept_any_certificate(self._access.address)
 
     @classmethod
     def connect(
@@ -135,11 +128,12 @@ class ApiServer:
         address replaces the server's URL: an agent that serves Services cannot reach the API
         server through one. Raises FeedError when there is no usable configuration.
         """
+        from podwire_core.feed.transport import (  # noqa: PLC0415 - 20 MB that a folder does not need
+            Patience,
+        )
 
-        def load() -> Any:
-            return _configuration(kubeconfig, address)
-
-        return cls(load(), load, patience)
+        patient = patience or Patience()
+        return cls(lambda: Access.read(kubeconfig, address, patient), patient)
 
     @property
     def address(self) -> str:
@@ -182,17 +176,17 @@ class ApiServer:
 
     def _ask(
         self,
-        access: _Access,
+        access: Access,
         method: str,
         path: str,
         headers: Mapping[str, str],
         content: bytes | None,
         call: Call | None,
     ) -> Answer:
-        from urllib3 import Timeout  # noqa: PLC0415 - see __init__
-        from urllib3.exceptions import HTTPError  # noqa: PLC0415 - see __init__
+        from urllib3 import Timeout  # noqa: PLC0415 - see connect
+        from urllib3.exceptions import HTTPError  # noqa: PLC0415 - see connect
 
-        from podwire_core.feed.transport import Call, calling  # noqa: PLC0415 - see __init__
+        from podwire_core.feed.transport import Call, calling, plain  # noqa: PLC0415 - see connect
 
         call = call or Call()
         wait = self.patience.silence_s if method == "GET" else self.patience.answer_s
@@ -202,14 +196,14 @@ class ApiServer:
                     method,
                     f"{access.address}{path}",
                     body=content,
-                    headers={**_headers(access), **headers},
+                    headers={**access.headers(), **headers},
                     timeout=Timeout(connect=self.patience.connect_s, read=wait),
                     preload_content=False,
                     retries=False,
                 )
         except (HTTPError, OSError, ValueError) as error:  # ValueError: a token that is no text
             call.let_go()
-            raise ApiError(0, str(error)) from error
+            raise ApiError(0, plain(error)) from error
         answer = Answer(response, call)
         if not 200 <= response.status < 300:
             try:
@@ -219,61 +213,19 @@ class ApiServer:
             raise ApiError(response.status, reason)
         return answer
 
-    def _accessed(self, configuration: Any) -> _Access:
-        from kubernetes.client.rest import (  # noqa: PLC0415 - 20 MB that a folder does not need
-            RESTClientObject,
-        )
-
-        from podwire_core.feed.transport import use_our_connections  # noqa: PLC0415 - same
-
-        configuration.retries = False  # the reflector decides when to try again
-        configuration.connection_pool_maxsize = 16
-        configuration.socket_options = self.patience.socket_options
-        # The package writes its own idea of the host back when it refreshes a token.
-        address = str(configuration.host)
-        pool = use_our_connections(RESTClientObject(configuration).pool_manager)
-        return _Access(configuration, address, pool)
-
-    def _renew(self, failed: _Access) -> None:
+    def _renew(self, failed: Access) -> None:
         """Read the configuration again, unless another thread did since that failure."""
         with self._lock:
-            if self._access is not failed or self._load is None:
+            if self._access is not failed:
                 return
             try:
-                self._access = self._accessed(self._load())
+                self._access = self._read()
             except Exception as error:  # noqa: BLE001 - whatever a half-written file provokes
                 if str(error) != self._complaint:
                     log.warning("%s; going on with what was read before", error)
                 self._complaint = str(error)
             else:
                 self._complaint = ""
-
-
-def _configuration(kubeconfig: Path | None, address: str | None) -> Any:
-    """What the kubernetes package makes of the files there are. Raises FeedError."""
-    from kubernetes import client, config  # noqa: PLC0415 - see ApiServer.__init__
-    from kubernetes.config.config_exception import ConfigException  # noqa: PLC0415 - same
-
-    configuration = client.Configuration()
-    try:
-        options: dict[str, Any] = {"client_configuration": configuration}
-        if kubeconfig is not None:
-            options["config_file"] = str(kubeconfig)
-        config.load_config(**options)  # type: ignore[no-untyped-call]  # it ships half its types
-    except (ConfigException, OSError) as error:
-        raise FeedError(f"no way to an API server: {error}") from error
-    if address is not None:
-        configuration.host = address
-    return configuration
-
-
-def _headers(access: _Access) -> dict[str, str]:
-    """Asked anew for each request: tokens are rotated."""
-    headers = {"Accept": "application/json", "User-Agent": "podwire"}
-    for row in access.configuration.auth_settings().values():
-        if row["in"] == "header" and row["value"]:
-            headers[row["key"]] = row["value"].strip()
-    return headers
 
 
 class _Status(msgspec.Struct):

@@ -19,7 +19,7 @@ from typing import Any
 
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, PoolManager
 from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.exceptions import NewConnectionError
+from urllib3.exceptions import NewConnectionError, PoolError, ProtocolError
 
 
 @dataclass(frozen=True)
@@ -106,12 +106,12 @@ def _hold(line: socket.socket) -> None:
 
 def _connected(connection: HTTPConnection) -> socket.socket:
     """A socket to the connection's server, cut off like all the rest while it connects."""
-    failure: OSError | None = None
+    failure = OSError("no address")
     try:
         host = connection._dns_host.strip("[]")  # noqa: SLF001 - as urllib3's own _new_conn
         found = socket.getaddrinfo(host, connection.port, type=socket.SOCK_STREAM)
     except OSError as error:
-        raise NewConnectionError(connection, f"no address: {error}") from error
+        raise _NoConnectionError(connection, error) from error
     for family, kind, protocol, _, address in found:
         line = socket.socket(family, kind, protocol)
         try:
@@ -125,7 +125,34 @@ def _connected(connection: HTTPConnection) -> socket.socket:
             failure = error
         else:
             return line
-    raise NewConnectionError(connection, f"no connection: {failure}")
+    raise _NoConnectionError(connection, failure) from failure
+
+
+class _NoConnectionError(NewConnectionError):
+    """urllib3's own would show its classes to people."""
+
+    def __init__(self, connection: HTTPConnection, cause: OSError) -> None:
+        super().__init__(connection, "")
+        self._text = f"{_at(connection)}: {cause.strerror or cause}"
+
+    def __str__(self) -> str:
+        return self._text
+
+
+def plain(error: Exception) -> str:
+    """What an error of urllib3's means, without the names of its classes."""
+    if isinstance(error, PoolError):  # among them silence: its text is "pool: reason"
+        return f"{_at(error.pool)}: {str(error).removeprefix(f'{error.pool}: ')}"
+    if isinstance(error, ProtocolError) and error.args:
+        said = (str(part).rstrip(".") for part in error.args)
+        return ": ".join(part for part in said if part)
+    return str(error)
+
+
+def _at(end: Any) -> str:
+    """HOST:PORT of a connection or a pool."""
+    host = str(end.host).strip("[]")
+    return f"[{host}]:{end.port}" if ":" in host else f"{host}:{end.port}"
 
 
 class _Plain(HTTPConnection):

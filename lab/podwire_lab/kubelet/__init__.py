@@ -4,10 +4,10 @@ runner      the process                        member       what it is made of i
 node_pods   one loop over pods and keepers     source       where pods come from, reports go
 pod         one pod's life, with machine       api_source   the same of an API server
             and clock injected                 pod_status   reports as the API's status
-container   one container's                    outbox       what is still to be sent
+container   one container's                    work_queue   what is still to be sent
 sandbox     a pod's namespace and files        node_keeper  the Node and its lease
 cni_client  the plugins, as a runtime          node_object  the same as values
-            calls them                         server       HTTPS: logs, log_reader
+            calls them: plugin_process         server       HTTPS: logs, log_reader
 networks    which plugins these are            file_events  the door to inotify
 command     what a container runs              launch       how it is started
 probes      readiness                       accounts     tokens for pods; requests, logs

@@ -25,9 +25,9 @@ from podwire_core.feed.reflector import Resource
 from podwire_core.objects import KubernetesObject, ObjectName
 from podwire_lab.kubelet import pod_status
 from podwire_lab.kubelet.container import Clock
-from podwire_lab.kubelet.outbox import Outbox
 from podwire_lab.kubelet.requests import STRATEGIC, Requests
 from podwire_lab.kubelet.source import News, ReportFiles
+from podwire_lab.kubelet.work_queue import WorkQueue
 from podwire_lab.report import PodReport
 from podwire_lab.topology import LabNode
 from podwire_lab.workloads import LabContainer, LabMeta, LabPod, LabPodSpec
@@ -89,7 +89,7 @@ class ApiSource:
         self._requests, self._host_ips, self._files = requests, node.ips, files
         self._clock = clock
         self._rows: dict[ObjectName, _Row] = {}
-        self._outbox = Outbox[ObjectName](self._send, clock)
+        self._unsent = WorkQueue[ObjectName](self._send, clock)
         pods = Resource(BoundPod, "/api/v1/pods", field_selector=f"spec.nodeName={node.name}")
         self._feed = ClusterFeed(server, [pods])
 
@@ -128,11 +128,11 @@ class ApiSource:
             return
         row.ended = report is None
         row.report = report or row.report
-        self._outbox.put(pod.name)
+        self._unsent.put(pod.name)
 
     def close(self) -> None:
         """See Source."""
-        self._outbox.close()
+        self._unsent.close()
         self._feed.close()
 
     # ------------------------------------------------------------------- what the API says
@@ -148,7 +148,7 @@ class ApiSource:
             row.pod, row.problem = bound.decoded(), _too_long(name)
         except ObjectError as error:
             row.problem = f"{error.field}: {error.reason}" if error.field else error.reason
-        self._outbox.put(name)
+        self._unsent.put(name)
         if row.problem:
             return bound.bare() if bound.terminating else None
         return row.pod

@@ -6,8 +6,8 @@
 Both are remembered in a file a pod, written before the first plugin is called: a DEL needs
 them when the node's configuration has changed or gone since, and a pod that no plugin was
 ever called for needs no DEL. A failed ADD is followed by DEL, DEL twice is fine, and a
-container is never in two calls at once: that is the caller's part. Here: the environment, a
-bound on calls at the same time, and a deadline for each.
+container is never in two calls at once: that is the caller's part. Here: the environment, and a
+bound on calls at the same time; plugin_process runs them.
 
 Source: CNI specification 1.1.0, sections 2 and 3.
 """
@@ -28,9 +28,9 @@ import msgspec
 
 from podwire_core.files import write_json
 from podwire_lab.kubelet.networks import NetworkList, Networks, NotInstalledError
+from podwire_lab.kubelet.plugin_process import DEADLINE_S, run_plugin
 
 _AT_ONCE = 3
-_DEADLINE = 60.0
 
 
 class CniError(Exception):
@@ -144,7 +144,6 @@ class CniClient:
         previous: Mapping[str, Any] | None,
     ) -> bytes:
         environment = {
-            **os.environ,
             "CNI_COMMAND": command,
             "CNI_CONTAINERID": attachment.container_id,
             "CNI_NETNS": attachment.netns,
@@ -152,28 +151,17 @@ class CniClient:
             "CNI_ARGS": attachment.arguments,
             "CNI_PATH": self._path,
         }
+        program = plugin_argv(plugin["type"], self._path)
         async with self._calls:
-            process = await asyncio.create_subprocess_exec(
-                *plugin_argv(plugin["type"], self._path),
-                env=environment,
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.PIPE,
-            )
             try:
-                async with asyncio.timeout(_DEADLINE):
-                    output, errors = await process.communicate(
-                        network.configuration(plugin, previous)
-                    )
+                done = await run_plugin(
+                    program, environment, network.configuration(plugin, previous)
+                )
             except TimeoutError as error:
-                raise CniError(f"CNI {command} took more than {_DEADLINE:.0f} s") from error
-            finally:
-                if process.returncode is None:
-                    process.kill()
-                    await process.wait()
-        if process.returncode != 0:
-            raise CniError(f"CNI {command}: {_reason(output, errors)}")
-        return output
+                raise CniError(f"CNI {command} took more than {DEADLINE_S:.0f} s") from error
+        if done.code != 0:
+            raise CniError(f"CNI {command}: {_reason(done.output, done.errors)}")
+        return done.output
 
 
 def plugin_argv(kind: str, path: str) -> list[str]:

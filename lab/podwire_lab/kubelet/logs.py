@@ -85,12 +85,16 @@ def _rest(file: BinaryIO) -> Iterator[bytes]:
 
 def _follow(file: BinaryIO, log: Path, over: int, reader: int) -> Iterator[bytes]:
     events = FileEvents(log)
+    poll = select.poll()  # select() takes no descriptor above 1023
+    for descriptor in (events.fileno(), over, reader):
+        if descriptor >= 0:
+            poll.register(descriptor, select.POLLIN)
     try:
         while True:
             if os.fstat(file.fileno()).st_size < file.tell():
                 file.seek(0)
             yield from _rest(file)
-            ready, _, _ = select.select([events.fileno(), over, reader], [], [])
+            ready = {descriptor for descriptor, _ in poll.poll()}
             events.drain()
             if reader in ready:
                 return

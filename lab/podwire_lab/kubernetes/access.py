@@ -1,4 +1,8 @@
-"""What the agents may do in the cluster: the verbs that they use, and no others."""
+"""What the agents may do in the cluster: the verbs that they use, and no others.
+
+The policy that keeps an agent of deploy/ to its own Node is not here: it goes by a claim of the
+pod's token, and the lab's agents have certificates. Their rules are deploy's (a test compares).
+"""
 
 from __future__ import annotations
 

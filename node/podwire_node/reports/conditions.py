@@ -5,6 +5,9 @@ Cloud controllers set it to True before a node has routes, and the scheduler kee
 it to False. We do that when all is in the kernel, again when someone sets it to True again, and
 never the other way: an agent that stops takes nothing out of force.
 
+It goes by what the Node says, and not by what was sent: while it is not "False", and no letter is
+on its way, there is one more, backing off. So a 403 before a role is bound is got over.
+
 Source: Kubernetes API reference, NodeCondition v1 core.
 """
 
@@ -13,6 +16,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from podwire_core.backoff import Backoff
 from podwire_core.feed.api_server import ApiServer
 from podwire_core.objects import NETWORK_UNAVAILABLE, Node
 from podwire_node.reports.outbox import Outbox
@@ -52,15 +56,29 @@ class NetworkIsUp:
 
 
 class NetworkCondition:
-    """Clears the condition once for each time that the Node is seen without it cleared."""
+    """Clears the condition for as long as the Node is seen without it cleared.
+
+    outbox: nothing else goes into it; it wakes the loop when a letter's end is known.
+    """
 
     def __init__(self, outbox: Outbox) -> None:
         self._outbox = outbox
-        self._told: Node | None = None
+        self._backoff = Backoff(first=2.0, most=300.0, jitter=0.5)
 
-    def sync(self, mine: Node | None, *, up: bool) -> None:
-        """Our Node as it is now; up: whether pods here have a network."""
-        if mine is None or not up or mine.network_unavailable == "False" or mine is self._told:
-            return
-        self._told = mine
-        self._outbox.put(NetworkIsUp(mine.metadata.name))
+    def sync(self, mine: Node | None, now: float, *, up: bool) -> float | None:
+        """Our Node as it is now; up: whether pods here have a network. now: monotonic seconds.
+
+        Answers when to come again, None for when something has changed.
+        """
+        if mine is None or not up:
+            return None
+        if mine.network_unavailable == "False":
+            self._backoff.succeeded()
+            return None
+        if not self._outbox.idle:
+            return None
+        if self._backoff.due(now):
+            self._outbox.put(NetworkIsUp(mine.metadata.name))
+            self._backoff.failed(now)
+            return None
+        return self._backoff.until

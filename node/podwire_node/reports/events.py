@@ -8,6 +8,9 @@ A problem's event has the same name from every node and after every restart: a d
 field and reason. Whoever finds it there already counts it up, and only if no one did so in
 REPEAT_S: one problem is one event, and at most one write in REPEAT_S, however many nodes see it.
 
+API servers forget events an hour after their last change (kube-apiserver --event-ttl), so what
+still stands is told again every RETELL_S.
+
 Sources: Kubernetes API reference, Event v1 core; KEP-383 (events.k8s.io).
 """
 
@@ -29,6 +32,7 @@ from podwire_core.feed.api_server import ApiError, ApiServer
 REASON = "Unusable"
 CONTROLLER = "podwire"
 REPEAT_S = 300.0
+RETELL_S = 45 * 60.0
 MAX_KNOWN = 10_000
 #: What events.k8s.io allows a note; the API server cuts nothing, it refuses.
 MAX_MESSAGE = 1024
@@ -78,18 +82,30 @@ class Regarding(msgspec.Struct, frozen=True):
 class Occurrences:
     """Which problems stand, and which of them are worth an event now (no clock, no network)."""
 
-    def __init__(self, repeat: float = REPEAT_S, most: int = MAX_KNOWN) -> None:
-        self._repeat, self._most = repeat, most
+    def __init__(
+        self, repeat: float = REPEAT_S, retell: float = RETELL_S, most: int = MAX_KNOWN
+    ) -> None:
+        self._repeat, self._retell, self._most = repeat, retell, most
         self._standing: frozenset[ObjectError] = frozenset()
-        self._told: OrderedDict[ObjectError, float] = OrderedDict()
+        self._told: OrderedDict[ObjectError, float] = OrderedDict()  # the oldest first
 
-    def fresh(self, standing: Iterable[ObjectError], now: float) -> list[ObjectError]:
-        """Problems that did not stand before and were not told in `repeat` seconds, in order."""
+    def due(self, standing: Iterable[ObjectError], now: float) -> list[ObjectError]:
+        """Problems to tell now, in order.
+
+        New ones that were not told in `repeat` seconds, then those that stand `retell` seconds
+        after they were told last.
+        """
         before, self._standing = self._standing, frozenset(standing)
-        if before == self._standing:
-            return []
-        found = sorted(self._standing - before, key=str)
-        return [error for error in found if self._is_due(error, now)]
+        new = sorted(self._standing - before, key=str) if before != self._standing else []
+        found = [error for error in new if self._is_due(error, now)]
+        return found + self._overdue(now)
+
+    @property
+    def until(self) -> float | None:
+        """When a problem that stands may be due again; None while there is none."""
+        if not self._standing or not self._told:
+            return None
+        return next(iter(self._told.values())) + self._retell
 
     def _is_due(self, error: ObjectError, now: float) -> bool:
         if Regarding.of(error) is None:
@@ -97,11 +113,24 @@ class Occurrences:
         told = self._told.get(error)
         if told is not None and now - told < self._repeat:
             return False
-        self._told[error] = now
-        self._told.move_to_end(error)
+        self._tell(error, now)
         while len(self._told) > self._most:
             self._told.popitem(last=False)
         return True
+
+    def _overdue(self, now: float) -> list[ObjectError]:
+        """What was told long ago: due again, or forgotten when it stands no more."""
+        found = []
+        while self._told and now >= next(iter(self._told.values())) + self._retell:
+            error, _ = self._told.popitem(last=False)
+            if error in self._standing:
+                self._tell(error, now)
+                found.append(error)
+        return found
+
+    def _tell(self, error: ObjectError, now: float) -> None:
+        self._told[error] = now
+        self._told.move_to_end(error)
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,11 @@
 """What the agent writes to the API server, from a thread of its own that holds up no one.
 
     put(letter) ─► at most MAX_LETTERS; the oldest is dropped ─► a token ─► send ─► delivered
-                                                                   ▲          │
-          no answer, 401, 409, 429, 5xx: wait, backing off ────────┴──────────┤
-                        any other refusal: said once, the letter is dropped ──┘
+                              ▲                                              │
+          behind all others   └──── no answer, 401, 409, 429, 5xx: wait ─────┤
+                                                                             │
+                  any other refusal, and the MAX_TRIES-th 409 or 5xx:        │
+                  said once, the letter is dropped and counted ──────────────┘
 
 Postbag is the bookkeeping, without clock, thread or network; Outbox runs it.
 """
@@ -15,6 +17,8 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 from podwire_core.backoff import Backoff
@@ -24,9 +28,9 @@ log = logging.getLogger(__name__)
 
 MAX_LETTERS = 1000
 BURST = 10
-#: What passes: no answer, a token that is read again now, a conflict, too many requests.
-_PASSING = {0, 401, 409, 429}
 PER_SECOND = 1.0
+#: With the back-off between them these are five minutes and more.
+MAX_TRIES = 10
 
 
 class Letter(Protocol):
@@ -42,26 +46,41 @@ class Letter(Protocol):
         ...
 
 
+@dataclass
+class _Entry:
+    letter: Letter
+    tries: int = 0
+
+
 class Postbag:
-    """Letters that wait, and when the next may go. Times are seconds of a monotonic clock."""
+    """Letters that wait, and when the next may go. Times are seconds of a monotonic clock.
+
+    After take(), what became of the letter is said before the next take().
+    """
 
     def __init__(self, most: int = MAX_LETTERS, burst: float = BURST, rate: float = PER_SECOND):
         self.dropped = self.sent = self.failed = 0
-        self._letters: deque[Letter] = deque()
+        self._waiting: deque[_Entry] = deque()
+        self._taken: _Entry | None = None
         self._most, self._burst, self._rate = most, burst, rate
         self._tokens, self._counted = burst, 0.0
         self._backoff = Backoff(first=1.0, most=60.0, jitter=0.5)
 
+    @property
+    def empty(self) -> bool:
+        """Whether no letter waits, and none is on its way."""
+        return not self._waiting and self._taken is None
+
     def put(self, letter: Letter) -> None:
         """One more; the oldest goes where there are too many."""
-        self._letters.append(letter)
-        if len(self._letters) > self._most:
-            self._letters.popleft()
+        self._waiting.append(_Entry(letter))
+        if len(self._waiting) > self._most:
+            self._waiting.popleft()
             self.dropped += 1
 
     def wait(self, now: float) -> float | None:
         """Seconds until a letter may go: 0 for at once, None while there is none."""
-        if not self._letters:
+        if not self._waiting:
             return None
         self._tokens = min(self._burst, self._tokens + (now - self._counted) * self._rate)
         self._counted = now
@@ -69,27 +88,42 @@ class Postbag:
         return max(0.0, for_token, self._backoff.until - now)
 
     def take(self) -> Letter:
-        """The oldest letter, to be sent now, for one token."""
+        """The first letter, to be sent now, for one token."""
         self._tokens -= 1
-        return self._letters.popleft()
+        self._taken = self._waiting.popleft()
+        return self._taken.letter
 
     def delivered(self) -> None:
         """The letter that was taken has arrived."""
+        self._taken = None
         self.sent += 1
         self._backoff.succeeded()
 
     def refused(self) -> None:
         """The letter that was taken will never arrive; the next one may."""
+        self._taken = None
         self.failed += 1
         self._backoff.succeeded()
 
-    def returned(self, letter: Letter, now: float) -> None:
-        """The server does not answer: the letter is the next again, later."""
-        self._letters.appendleft(letter)
-        if len(self._letters) > self._most:  # others came meanwhile
-            self._letters.popleft()
-            self.dropped += 1
+    def returned(self, now: float, *, tried: bool) -> bool:
+        """The letter that was taken goes behind all others, and nothing goes for a while.
+
+        tried: whether it may be the letter's own fault; one that was tried MAX_TRIES times fails.
+        Answers whether it waits again.
+        """
+        entry, self._taken = self._taken, None
         self._backoff.failed(now)
+        if entry is None:
+            return False
+        entry.tries += tried
+        if entry.tries >= MAX_TRIES:
+            self.failed += 1
+        elif len(self._waiting) >= self._most:  # others came meanwhile
+            self.dropped += 1
+        else:
+            self._waiting.append(entry)
+            return True
+        return False
 
 
 class Outbox:
@@ -122,6 +156,12 @@ class Outbox:
         with self._something:
             self.postbag.put(letter)
             self._something.notify()
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits, and nothing is on its way."""
+        with self._something:
+            return self.postbag.empty
 
     def close(self) -> None:
         """Send no more; a request that is under way is not waited for."""
@@ -156,20 +196,27 @@ class Outbox:
         try:
             letter.send(self._server)
         except ApiError as error:
-            passing = error.status in _PASSING or error.status >= 500
-            self._complain(letter, error, "trying again" if passing else "going on without")
-            if not passing:
-                return self.postbag.refused
-            return lambda: self.postbag.returned(letter, self._clock())
+            if error.passes or error.status == 409:  # letters ask anew what there is
+                return partial(self._return, letter, error)
+            self._complain(letter, error, "going on without")
+            return self.postbag.refused
         except Exception:  # the thread must live
             log.exception("%s: %s", self._name, letter.subject)
             return self.postbag.refused
         self._told.clear()
         return self.postbag.delivered
 
+    def _return(self, letter: Letter, error: ApiError) -> None:
+        """Later again; a server that is away, or has too much to do, says nothing of a letter."""
+        tried = error.status not in {0, 401, 429}
+        if self.postbag.returned(self._clock(), tried=tried):
+            self._complain(letter, error, "trying again")
+        else:
+            self._complain(letter, error, "given up")
+
     def _complain(self, letter: Letter, error: ApiError, then: str) -> None:
         """Say what is wrong once, until something arrives again."""
-        kind = str(error.status)
+        kind = f"{error.status} {then}"
         if kind not in self._told:
             self._told.add(kind)
             log.warning(

@@ -63,10 +63,14 @@ class Reporter:
             "dropped": sum(bag.dropped for bag in bags),
         }
 
-    def tell(self, wrong: Iterable[ObjectError], mine: Node | None, *, network_is_up: bool) -> None:
-        """What stands now; only what is new of it is told."""
+    def tell(
+        self, wrong: Iterable[ObjectError], mine: Node | None, *, network_is_up: bool
+    ) -> float | None:
+        """What stands now; only what is due of it is told. Answers when to come again."""
         if self._events is None:
-            return
-        for error in self._occurrences.fresh(wrong, self._clock()):
+            return None
+        now = self._clock()
+        for error in self._occurrences.due(wrong, now):
             self._events.put(ObjectEvent(error, self._node))
-        self._condition.sync(mine, up=network_is_up)
+        again = (self._condition.sync(mine, now, up=network_is_up), self._occurrences.until)
+        return min((when for when in again if when is not None), default=None)

@@ -24,10 +24,11 @@ class Status(msgspec.Struct, frozen=True):
     an agent without them is ready (it serves Services), and says that it waits.
 
     ready_seconds: from the process's start, interpreter included, until ready. rss_mb: resident
-    memory in MiB. transactions, repairs, failures: by table owner ("proxy", "policy",
-    "masquerade"), since the start. mtu: pods' MTU, 0 where the plugin finds it. letters: what
-    was told to the API server, by what became of it. problems: objects that are not in force,
-    each a sentence that names object and field, and what the kernel or the feed refuses.
+    memory in MiB when this was written; it is no news by itself. transactions, repairs,
+    failures: by table owner ("proxy", "policy", "masquerade"), since the start. mtu: pods' MTU,
+    0 where the plugin finds it. letters: what was told to the API server, by what became of it.
+    problems: objects that are not in force, each a sentence that names object and field, and
+    what the kernel or the feed refuses.
     """
 
     node: str
@@ -65,7 +66,8 @@ class StatusFile:
 
     def write(self, status: Status) -> None:
         """Write the status when it says something new."""
-        if status == self._written:
+        news = msgspec.structs.replace(status, rss_mb=0.0)
+        if news == self._written:
             return
         try:
             write_json(self._path, status)
@@ -74,7 +76,7 @@ class StatusFile:
                 log.error("%s: %s; going on without", self._path, error.strerror)  # noqa: TRY400 - a sentence
             self._lost = True
             return
-        self._written, self._lost = status, False
+        self._written, self._lost = news, False
 
 
 def resident_mb() -> float:

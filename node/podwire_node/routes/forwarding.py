@@ -7,6 +7,7 @@ installation may run, is how a node loses it.
 
 from __future__ import annotations
 
+import errno
 import logging
 import socket
 from collections.abc import Callable, Iterable, Sequence
@@ -67,12 +68,16 @@ class Forwarding:
         return None
 
     def _notice(self) -> None:
-        """Announcements, also of interfaces that come and go; lost ones count as one."""
+        """Announcements, also of interfaces that come and go; lost ones (ENOBUFS) count as one.
+
+        Any other error is one of this program, may last for ever, and is raised.
+        """
         while True:
             try:
                 self._socket.recv(65536)
             except BlockingIOError:
                 return
-            except OSError:
-                pass
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise
             self._dirty = True

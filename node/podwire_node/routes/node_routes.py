@@ -10,9 +10,9 @@ from podwire_core.backoff import Backoff
 from podwire_core.errors import ObjectError
 from podwire_core.objects import Node
 from podwire_core.snapshot import Change, Snapshot
+from podwire_node.pace import Pace
 from podwire_node.routes.keeper import RouteKeeper
 from podwire_node.routes.overlay import OverlaySettings
-from podwire_node.routes.pace import Pace
 from podwire_node.routes.routing import RouteError, RouteMonitor, Routing
 from podwire_node.settings.agent_config import AgentConfig
 

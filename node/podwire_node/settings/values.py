@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from podwire_core.family import canonical_network
+from podwire_core.family import canonical_network, is_loopback
 
 #: sockaddr_un.sun_path has 108 bytes, the last of which is 0 (unix(7)); and while it is made a
 #: socket has a dot before its name (cni.listener).
@@ -126,11 +126,16 @@ def needed_path(value: object) -> str:
 
 
 def url(value: object) -> str:
-    """An address and nothing else: no path, and above all no password, which would be printed."""
+    """An address and nothing else: no path, and above all no password, which would be printed.
+
+    Plain http shows tokens to whoever is on the way, so it may not leave this machine.
+    """
     address = text(value)
     parts = urlsplit(address)
+    host = parts.hostname or ""
+    safe = parts.scheme == "https" or (parts.scheme == "http" and is_loopback(host))
     extra = parts.path.rstrip("/") or parts.query or parts.fragment or "@" in parts.netloc
-    if address and (parts.scheme not in {"https", "http"} or not parts.hostname or extra):
+    if address and (not safe or not host or extra):
         raise ValueError
     _ = parts.port  # raises ValueError for one that is none
     return address.rstrip("/")

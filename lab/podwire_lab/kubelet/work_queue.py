@@ -1,4 +1,4 @@
-"""What is still to be sent, by key: the newest only, a few at a time, until it arrives.
+"""Keys that there is something to send for: each once, a few at a time, until it arrives.
 
 Whoever has something new says for which key; `send` finds out what there is to send for it
 when its turn has come. So a slow or absent server costs one entry a key, and never the loop.
@@ -19,13 +19,11 @@ K = TypeVar("K", bound=Hashable)
 
 _AT_ONCE = 4
 _FIRST, _LONGEST = 0.25, 30.0
-#: What no second try changes: unusable, gone, someone else's by now, refused as invalid.
-_FINAL = {400, 404, 409, 422}
 
 _log = logging.getLogger(__name__)
 
 
-class Outbox(Generic[K]):
+class WorkQueue(Generic[K]):
     """Make it inside the event loop. `send` raises ApiError when it did not arrive."""
 
     def __init__(self, send: Callable[[K], Awaitable[None]], clock: Clock) -> None:
@@ -61,7 +59,7 @@ class Outbox(Generic[K]):
 
     async def _failed(self, key: K, error: ApiError, backoff: Backoff) -> None:
         """Say it once a row of failures, and wait before the next try."""
-        if error.status in _FINAL:
+        if not error.passes and error.status != 403:  # rights come a moment after a server
             if error.status not in {404, 409}:  # gone, or another's: nothing is wrong
                 _log.error("%s: refused: %s", key, error)
             return

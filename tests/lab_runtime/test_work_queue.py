@@ -7,7 +7,7 @@ import pytest
 
 from podwire_core.feed.api_server import ApiError
 from podwire_lab.kubelet.container import Clock
-from podwire_lab.kubelet.outbox import Outbox
+from podwire_lab.kubelet.work_queue import WorkQueue
 
 
 class NoTime(Clock):
@@ -38,12 +38,12 @@ class Server:
         self.taken.append(self.value)
 
 
-def told(story: Callable[[Outbox[str], Server, NoTime], Awaitable[None]]) -> None:
+def told(story: Callable[[WorkQueue[str], Server, NoTime], Awaitable[None]]) -> None:
     async def run() -> None:
         server, clock = Server(), NoTime()
-        outbox = Outbox[str](server.send, clock)
-        await story(outbox, server, clock)
-        outbox.close()
+        queue = WorkQueue[str](server.send, clock)
+        await story(queue, server, clock)
+        queue.close()
 
     asyncio.run(run())
 
@@ -54,11 +54,11 @@ async def settle() -> None:
 
 
 def test_only_the_newest_is_sent_when_the_server_is_slow() -> None:
-    async def story(outbox: Outbox[str], server: Server, _: NoTime) -> None:
+    async def story(queue: WorkQueue[str], server: Server, _: NoTime) -> None:
         server.gate.clear()
         for value in range(1, 6):
             server.value = value
-            outbox.put("pod")
+            queue.put("pod")
             await asyncio.sleep(0)
         server.gate.set()
         await settle()
@@ -70,9 +70,9 @@ def test_only_the_newest_is_sent_when_the_server_is_slow() -> None:
 
 @pytest.mark.parametrize("status", [0, 403, 429, 500, 503])
 def test_what_did_not_arrive_is_sent_again_later_and_later(status: int) -> None:
-    async def story(outbox: Outbox[str], server: Server, clock: NoTime) -> None:
+    async def story(queue: WorkQueue[str], server: Server, clock: NoTime) -> None:
         server.failures = [ApiError(status, "no") for _ in range(20)]
-        outbox.put("pod")
+        queue.put("pod")
         await settle()
         assert len(server.taken) == 1
         assert len(clock.waits) == 20
@@ -84,12 +84,12 @@ def test_what_did_not_arrive_is_sent_again_later_and_later(status: int) -> None:
 
 @pytest.mark.parametrize("status", [400, 404, 409, 422])
 def test_what_no_second_try_changes_is_not_tried_again(status: int) -> None:
-    async def story(outbox: Outbox[str], server: Server, clock: NoTime) -> None:
+    async def story(queue: WorkQueue[str], server: Server, clock: NoTime) -> None:
         server.failures = [ApiError(status, "no")]
-        outbox.put("pod")
+        queue.put("pod")
         await settle()
         assert (server.taken, clock.waits) == ([], [])
-        outbox.put("pod")
+        queue.put("pod")
         await settle()
         assert len(server.taken) == 1
 
@@ -106,11 +106,11 @@ def test_a_key_that_fails_holds_up_no_other() -> None:
                 raise ApiError(500, "no")
             sent.append(key)
 
-        outbox = Outbox[str](send, clock)
+        queue = WorkQueue[str](send, clock)
         for key in ("bad", "good", "fine"):
-            outbox.put(key)
+            queue.put(key)
         await settle()
-        outbox.close()
+        queue.close()
         assert sent == ["good", "fine"]
 
     asyncio.run(run())

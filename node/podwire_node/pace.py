@@ -1,9 +1,9 @@
-"""How often the kernel's routes may be compared when others change them all the time.
+"""How often the kernel may be compared when others change what is ours all the time.
 
-A look costs what the table is large: 100 ms where a routing daemon keeps 4,000 routes. One that
-changes ten of them a second would leave the loop no time for Services. So looks have BURST_S of
-the time, which is a thousand on most nodes, and then SHARE of it: a repair is made at once, and
-waits only where changes never end.
+A look costs what is there: 100 ms where a routing daemon keeps 4,000 routes, a second for the
+rules of a large cluster. Another writer that never ends would leave the loop no time for
+anything else. So looks have BURST_S of the time, which is a thousand on most nodes, and then
+SHARE of it: a repair is made at once, and waits only where changes never end.
 """
 
 from __future__ import annotations

@@ -1,0 +1,166 @@
+"""The way to an API server: one reading of a kubeconfig, or of the pod's account.
+
+    --kubeconfig ─ else KUBECONFIG ─ else ~/.kube/config ─ else the pod's account
+         └──► the `kubernetes` package's configuration ──► TLS context, connections, headers
+
+The package writes certificates and keys that a kubeconfig holds to files, and removes them when
+the process ends, unless it is killed. Here they live in a folder that only we may open, and only
+until the TLS context has read them.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import ssl
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from shutil import rmtree
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from podwire_core.errors import FeedError
+from podwire_core.family import is_loopback
+
+if TYPE_CHECKING:
+    from podwire_core.feed.transport import Patience
+
+log = logging.getLogger(__name__)
+
+HOME_KUBECONFIG = "~/.kube/config"
+
+#: The package remembers, for all threads, which file holds which content.
+_reading = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Access:
+    """One reading of the configuration, and the connections made by it.
+
+    address: the server's URL. pool: urllib3's PoolManager.
+    """
+
+    address: str
+    pool: Any
+    _configuration: Any
+
+    @classmethod
+    def read(cls, kubeconfig: Path | None, address: str | None, patience: Patience) -> Access:
+        """Read what there is now; address replaces the server's URL.
+
+        Raises FeedError for a configuration that cannot be used.
+        """
+        with _reading, TemporaryDirectory(prefix="podwire-") as folder:
+            configuration = _configuration(kubeconfig, folder)
+            # The package writes its own idea of the host back when it refreshes a token.
+            url = str(address or configuration.host)
+            _refuse_open_secrets(url, configuration)
+            pool = _pool(configuration, url, patience)
+            if refresh := configuration.refresh_api_key_hook:
+                configuration.refresh_api_key_hook = _tidy(refresh, folder)
+        return cls(url, pool, configuration)
+
+    @property
+    def verified(self) -> bool:
+        """Whether the server has to prove who it is."""
+        return bool(self._configuration.verify_ssl)
+
+    def headers(self) -> dict[str, str]:
+        """Asked anew for each request: tokens are rotated."""
+        return {"Accept": "application/json", "User-Agent": "podwire"} | _secrets(
+            self._configuration
+        )
+
+
+def _configuration(kubeconfig: Path | None, folder: str) -> Any:
+    """What the kubernetes package makes of the files there are. Raises FeedError."""
+    from kubernetes import client, config  # noqa: PLC0415 - 20 MB that a folder does not need
+    from kubernetes.config.config_exception import ConfigException  # noqa: PLC0415 - same
+
+    made: Any = client.Configuration()
+    path = _kubeconfig(kubeconfig)
+    try:
+        if path is None:
+            config.load_incluster_config(made)  # type: ignore[no-untyped-call]  # it ships half its types
+        else:
+            config.load_kube_config(path, client_configuration=made, temp_file_path=folder)  # type: ignore[no-untyped-call]  # same
+    except (ConfigException, OSError) as error:
+        source = f"{path}: " if path else f"no {HOME_KUBECONFIG}, and no pod's account: "
+        raise FeedError(f"no way to an API server: {source}{error}") from error
+    return made
+
+
+def _kubeconfig(given: Path | None) -> str | None:
+    """Which file, or files with colons between them; None for the pod's account."""
+    if given is not None:
+        return str(given)
+    home = Path(HOME_KUBECONFIG).expanduser()
+    return os.environ.get("KUBECONFIG") or (str(home) if home.exists() else None)
+
+
+def _tidy(refresh: Callable[[Any], None], folder: str) -> Callable[[Any], None]:
+    """The package's hook, without the files that a login program's new key makes it write."""
+
+    def refresh_and_remove(configuration: Any) -> None:
+        with _reading:
+            try:
+                refresh(configuration)
+            finally:
+                rmtree(folder, ignore_errors=True)
+
+    return refresh_and_remove
+
+
+def _refuse_open_secrets(url: str, configuration: Any) -> None:
+    """kubectl leaves a token off where it would be readable on its way; we say why."""
+    parts = urlsplit(url)
+    if parts.scheme == "https" or is_loopback(parts.hostname or ""):
+        return
+    if _secrets(configuration):
+        raise FeedError(f"{url}: a token would be readable on its way: use https")
+
+
+def _secrets(configuration: Any) -> dict[str, str]:
+    """The headers that authorize a request."""
+    rows = configuration.auth_settings().values()
+    return {
+        row["key"]: row["value"].strip() for row in rows if row["in"] == "header" and row["value"]
+    }
+
+
+def _pool(configuration: Any, url: str, patience: Patience) -> Any:
+    from kubernetes.client.rest import RESTClientObject  # noqa: PLC0415 - see _configuration
+
+    from podwire_core.feed.transport import use_our_connections  # noqa: PLC0415 - same
+
+    context = _tls(configuration)
+    configuration.retries = False  # the reflector decides when to try again
+    configuration.connection_pool_maxsize = 16
+    configuration.socket_options = patience.socket_options
+    configuration.host = url  # decides on a proxy
+    manager = RESTClientObject(configuration).pool_manager
+    for name in ("ca_certs", "cert_file", "key_file", "ca_cert_data"):
+        manager.connection_pool_kw.pop(name, None)
+    manager.connection_pool_kw["ssl_context"] = context
+    return use_our_connections(manager)
+
+
+def _tls(configuration: Any) -> ssl.SSLContext:
+    """All that the files say, so that no one needs them any more. Raises FeedError."""
+    from urllib3.util.ssl_ import create_urllib3_context  # noqa: PLC0415 - see _configuration
+
+    required = ssl.CERT_REQUIRED if configuration.verify_ssl else ssl.CERT_NONE
+    context = create_urllib3_context(cert_reqs=required)
+    try:
+        if configuration.ssl_ca_cert:
+            context.load_verify_locations(configuration.ssl_ca_cert)
+        else:
+            context.load_default_certs()
+        if configuration.cert_file:
+            context.load_cert_chain(configuration.cert_file, configuration.key_file)
+    except OSError as error:  # ssl.SSLError is one
+        raise FeedError(f"no way to an API server: its certificates: {error}") from error
+    return context
