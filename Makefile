@@ -93,11 +93,15 @@ KUBERNETES_BIN ?= $(CACHE)/kubernetes/v$(KUBERNETES)
 HELM := 4.3.1
 HELM_BIN ?= $(CACHE)/helm/v$(HELM)
 export KUBERNETES_BIN HELM_BIN
+# By what is in it, not by when it was cloned: a fresh clone finds what another one built.
+digest = $(shell sha256sum $(1) | cut -c1-12)
+KUBERNETES_BUILT := $(KUBERNETES_BIN)/.built-$(call digest,integration/kubernetes/go.sum)
+HELM_BUILT := $(HELM_BIN)/.built-$(call digest,integration/helm/go.sum)
 
 .PHONY: kubernetes
-kubernetes: $(KUBERNETES_BIN)/.built ## build a real control plane from its Go modules, for tests (minutes, once)
+kubernetes: $(KUBERNETES_BUILT) ## build a real control plane from its Go modules, for tests (minutes, once)
 
-$(KUBERNETES_BIN)/.built: integration/kubernetes/go.sum
+$(KUBERNETES_BUILT):
 	@command -v go >/dev/null || { echo "podwire: building Kubernetes needs Go; or set KUBERNETES_BIN to a folder of its programs" >&2; exit 1; }
 	@echo "building etcd and Kubernetes $(KUBERNETES) into $(KUBERNETES_BIN)"
 	@mkdir -p $(KUBERNETES_BIN)
@@ -107,9 +111,9 @@ $(KUBERNETES_BIN)/.built: integration/kubernetes/go.sum
 	@touch $@
 
 .PHONY: helm
-helm: $(HELM_BIN)/.built ## build helm and kind from their Go modules, for tests (minutes, once)
+helm: $(HELM_BUILT) ## build helm and kind from their Go modules, for tests (minutes, once)
 
-$(HELM_BIN)/.built: integration/helm/go.sum
+$(HELM_BUILT):
 	@command -v go >/dev/null || { echo "podwire: building helm needs Go; or set HELM_BIN to a folder of helm and kind" >&2; exit 1; }
 	@echo "building helm $(HELM) and kind into $(HELM_BIN)"
 	@mkdir -p $(HELM_BIN)

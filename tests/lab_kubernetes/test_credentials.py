@@ -25,7 +25,7 @@ USERS = [
     ("node2", "system:node:node2", {"system:nodes"}),
     (
         "agent",
-        "system:serviceaccount:kube-system:podwire",
+        "system:serviceaccount:kube-system:podwire-lab",
         {"system:serviceaccounts", "system:serviceaccounts:kube-system"},
     ),
 ]
@@ -149,4 +149,4 @@ def test_agents_get_the_verbs_they_use_and_no_others() -> None:
     }
     (subject,) = binding["subjects"]
     account = f"system:serviceaccount:{subject['namespace']}:{subject['name']}"
-    assert account == "system:serviceaccount:kube-system:podwire"
+    assert account == "system:serviceaccount:kube-system:podwire-lab"

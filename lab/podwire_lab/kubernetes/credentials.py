@@ -29,7 +29,7 @@ PORT = 6443
 #: Users that are not named after a node: kubeconfig, user name, groups.
 #: The agents' is what the API server calls a ServiceAccount, so that roles are bound to it
 #: here as they are where it is one.
-AGENT_ACCOUNT = ("kube-system", "podwire")
+AGENT_ACCOUNT = ("kube-system", "podwire-lab")
 _USERS = {
     "admin": ("podwire-admin", ("system:masters",)),
     "controller-manager": ("system:kube-controller-manager", ()),

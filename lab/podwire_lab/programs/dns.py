@@ -193,6 +193,7 @@ def serve(objects: Path, port: int, ready: int | None) -> None:
     with Names(objects) as names:
         server = Server([port], lambda _address: Stream(names), names.answer)
         server.watch(names.fileno(), names.read)
+        print(f"serving the names of {objects} on port {port}", flush=True)
         tell_ready(ready)
         server.serve()
 

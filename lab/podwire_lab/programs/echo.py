@@ -321,6 +321,7 @@ def main() -> None:
         server = Server(options.ports, partial(Echo, who), partial(datagram_answer, who))
     except OSError as error:
         sys.exit(f"echo: {error.strerror}")
+    print(f"pod={who['pod']}: stands in, on ports {options.ports}", flush=True)
     tell_ready(options.ready_fd)
     server.serve()
 
