@@ -86,7 +86,8 @@ def test_a_process_that_will_not_go_is_killed_and_others_are_left_alone(lab: Lab
     namespaces.create(mine)
     namespaces.create(other)
     with shell(mine, STUBBORN) as stubborn, shell(other, STUBBORN) as spared:
-        assert processes.end(namespaces.membership([mine]), grace=0.2) >= 1
+        with namespaces.membership([mine]) as inside:
+            assert processes.end(inside, grace=0.2) >= 1
         assert stubborn.wait(5) == -signal.SIGKILL
         assert spared.poll() is None
 
@@ -95,8 +96,19 @@ def test_a_polite_process_is_not_killed(lab: Lab) -> None:
     name = f"{lab.prefix}one"
     namespaces.create(name)
     with shell(name, "trap 'exit 7' TERM; echo here; while :; do sleep 0.05; done") as polite:
-        processes.end(namespaces.membership([name]), grace=5)
+        with namespaces.membership([name]) as inside:
+            processes.end(inside, grace=5)
         assert polite.wait(5) == 7
+
+
+def test_a_namespace_made_after_one_that_is_gone_is_never_taken_for_it(lab: Lab) -> None:
+    namespaces.create(gone := f"{lab.prefix}gone")
+    with namespaces.membership([gone]) as inside:
+        namespaces.delete(gone)
+        for number in range(5):  # the kernel gives numbers of namespaces anew at once
+            namespaces.create(name := f"{lab.prefix}n{number}")
+            with shell(name, STUBBORN) as later:
+                assert not inside(later.pid)
 
 
 def test_down_refuses_to_end_the_shell_it_is_asked_from(lab: Lab) -> None:

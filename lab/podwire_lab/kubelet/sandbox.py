@@ -148,13 +148,13 @@ class Sandbox:
     async def clear(self, grace: float) -> None:
         """See pod.Machine."""
         ours = self._is_ours()
-        own = namespaces.membership([self._netns] if ours else [])
+        with namespaces.membership([self._netns] if ours else []) as own:
 
-        def belongs(pid: int) -> bool:
-            mark = processes.mark_of(pid, processes.CONTAINER)
-            return own(pid) or mark.startswith(self._mark)
+            def belongs(pid: int) -> bool:
+                mark = processes.mark_of(pid, processes.CONTAINER)
+                return own(pid) or mark.startswith(self._mark)
 
-        await asyncio.to_thread(processes.end, belongs, grace)
+            await asyncio.to_thread(processes.end, belongs, grace)
         if not self._pod.spec.host_network:
             await self._cni.delete(self._attachment())
             if ours:
@@ -237,7 +237,8 @@ class Sandbox:
             return None
         # Judged after the process is held: a number that was given anew is not it.
         is_it = processes.mark_of(pid, processes.CONTAINER) == mark
-        return found if is_it and namespaces.membership([self._home])(pid) else None
+        with namespaces.membership([self._home]) as at_home:
+            return found if is_it and at_home(pid) else None
 
     async def probe(
         self, container: LabContainer, probe: Probe, running: Running, ips: tuple[str, ...]

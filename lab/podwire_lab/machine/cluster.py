@@ -219,7 +219,9 @@ def down(name: str, say: Say = silent) -> Removed:
     """
     plan_lab(name, 1)  # the name becomes a path below
     prefix = netns_prefix(name)
-    if namespaces.membership(namespaces.named(prefix))(os.getpid()):
+    with namespaces.membership(namespaces.named(prefix)) as inside:
+        asked_from_inside = inside(os.getpid())
+    if asked_from_inside:
         raise NotUp(f"this shell is inside lab {name!r}: leave it first, `down` would end it")
     ended, names = 0, set[str]()
     for _ in range(_ROUNDS):
@@ -247,24 +249,24 @@ def _end_processes(name: str, found: Sequence[str]) -> int:
     One that an `up` was killed while starting is on its way into its namespace: only its
     mark tells whose it is.
     """
-    inside = namespaces.membership(found)
+    with namespaces.membership(found) as inside:
 
-    def marked(pid: int, variable: str) -> bool:
-        return processes.mark_of(pid, variable).startswith(f"{name}/")
+        def marked(pid: int, variable: str) -> bool:
+            return processes.mark_of(pid, variable).startswith(f"{name}/")
 
-    def daemon(pid: int) -> bool:
-        return marked(pid, processes.ROLE)
+        def daemon(pid: int) -> bool:
+            return marked(pid, processes.ROLE)
 
-    def ours(pid: int) -> bool:
-        return inside(pid) or daemon(pid) or marked(pid, processes.CONTAINER)
+        def ours(pid: int) -> bool:
+            return inside(pid) or daemon(pid) or marked(pid, processes.CONTAINER)
 
-    def of_plane(pid: int) -> bool:
-        return processes.mark_of(pid, processes.ROLE) in plane_roles
+        def of_plane(pid: int) -> bool:
+            return processes.mark_of(pid, processes.ROLE) in plane_roles
 
-    plane_roles = {plane.role(name, each) for each in plane.PROGRAMS}
-    # A server would first wait for its clients, and what it keeps goes with the lab.
-    met = processes.end(of_plane, 0.0)
-    return met + processes.end(daemon, _GRACE) + processes.end(ours, _GRACE)
+        plane_roles = {plane.role(name, each) for each in plane.PROGRAMS}
+        # A server would first wait for its clients, and what it keeps goes with the lab.
+        met = processes.end(of_plane, 0.0)
+        return met + processes.end(daemon, _GRACE) + processes.end(ours, _GRACE)
 
 
 def labs() -> tuple[str, ...]:

@@ -13,8 +13,9 @@ import fcntl
 import os
 import socket
 import struct
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -107,10 +108,28 @@ def inside_new(act: Callable[[], T]) -> T:
     return _in_thread(visit)
 
 
-def membership(names: Collection[str]) -> Callable[[int], bool]:
-    """A judge of process ids: whether a process's network namespace is one of these, now."""
-    identities = {identity for name in names if (identity := _identity(path(name)))}
-    return lambda pid: _identity(Path(f"/proc/{pid}/ns/net")) in identities
+@contextmanager
+def membership(names: Collection[str]) -> Iterator[Callable[[int], bool]]:
+    """A judge of process ids: whether a process's network namespace is one of these.
+
+    They are held open meanwhile. A namespace is known by its inode, whose number the kernel
+    gives to the next one as soon as it is gone: a judge without a hold on it would convict
+    the processes of another lab.
+    """
+    with ExitStack() as stack:
+        identities = {each for name in names if (each := _hold(path(name), stack)) is not None}
+        yield lambda pid: _identity(Path(f"/proc/{pid}/ns/net")) in identities
+
+
+def _hold(file: Path, stack: ExitStack) -> tuple[int, int] | None:
+    """The identity of a namespace that stays until the stack ends; None for one that is gone."""
+    try:
+        descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    stack.callback(os.close, descriptor)
+    found = os.fstat(descriptor)
+    return found.st_dev, found.st_ino
 
 
 def write_sysctls(settings: Mapping[str, str]) -> None:
