@@ -17,6 +17,7 @@ from scratch import until
 from podwire_core.feed.api_server import ApiError
 from podwire_lab.folders import Folders
 from podwire_lab.kubernetes import api, kubectl, plane
+from podwire_lab.kubernetes.access import AGENT_ACCESS
 from podwire_lab.machine import daemons, namespaces, processes
 from podwire_lab.report import PodReport
 from podwire_lab.topology import Lab
@@ -463,3 +464,28 @@ def test_fifty_pods_become_ready(k8s: Cluster) -> None:
 
     until("all are ready", lambda: left() == len(names), seconds=120)
     print(f"{len(names)} pods ready after {time.monotonic() - began:.1f} s")
+
+
+# ------------------------------------------------------------------------------- the agent
+
+
+def test_a_node_whose_agent_is_not_ready_takes_no_pod_until_it_is(k8s: Cluster) -> None:
+    node = k8s.lab.nodes[1]
+    role = AGENT_ACCESS[0]
+    roles = "/apis/rbac.authorization.k8s.io/v1/clusterroles"
+    k8s.run("early", node=node.name)
+    before = k8s.ready("early")["containerStatuses"]
+    k8s.send("DELETE", f"{roles}/{role['metadata']['name']}", {})
+    try:
+        daemons.stop_agent(k8s.lab, node)
+        daemons.start_agent(k8s.lab, node)
+        k8s.run("late", node=node.name)
+        until("the kubelet has seen it", lambda: k8s.report("late", node.name) is not None)
+        report = k8s.report("late", node.name)
+        assert report is not None
+        assert report.message == f"network not ready: the agent of {node.name} is not ready"
+        assert not namespaces.path(namespaces.pod_netns(k8s.lab.name, "default", "late")).exists()
+        assert k8s.status("early")["containerStatuses"] == before
+    finally:
+        k8s.send("POST", roles, role)
+    k8s.ready("late", seconds=60)

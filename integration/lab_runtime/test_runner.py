@@ -22,6 +22,11 @@ class Node:
     def __init__(self, lab: Lab) -> None:
         self.lab, self.node = lab, lab.nodes[0]
         self.folders = Folders.of(lab.name)
+        self.agent_is_ready(ready=True)
+
+    def agent_is_ready(self, *, ready: bool) -> None:
+        """No agent runs: the test says what one would say, and lives as long."""
+        write_json(daemons.agent_status(self.lab, self.node), {"pid": os.getpid(), "ready": ready})
 
     def start(self) -> None:
         daemons.start_runner(self.lab, self.node)
@@ -201,3 +206,22 @@ def test_readiness_follows_the_probe(node: Node) -> None:
     assert report is not None
     assert not report.ready
     node.ready("slow")
+
+
+def test_no_pod_is_let_in_before_the_agent_is_ready_and_none_ends_when_it_is_not(
+    node: Node,
+) -> None:
+    node.start()
+    node.want("first")
+    (main,) = node.ready("first").containers
+    node.agent_is_ready(ready=False)
+    node.want("second")
+    until("the runner has seen it", lambda: node.report("second") is not None)
+    waiting = node.report("second")
+    assert waiting is not None
+    name = node.node.name
+    assert waiting.message == f"network not ready: the agent of {name} is not ready"
+    assert not namespaces.path(namespaces.pod_netns(node.lab.name, "default", "second")).exists()
+    assert node.ready("first").containers == (main,)
+    node.agent_is_ready(ready=True)
+    node.ready("second")

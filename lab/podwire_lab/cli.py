@@ -10,6 +10,7 @@ import os
 import shutil
 import sys
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 
 import click
@@ -147,6 +148,8 @@ def down(name: str, *, every: bool, as_json: bool) -> None:
 def status(name: str, *, as_json: bool) -> None:
     """Show nodes, pods, Services, and what is wrong.
 
+    The exit code is 0 however the lab is: ask --json for what programs want to know.
+
     \b
     Examples:
       podwire lab status
@@ -203,7 +206,8 @@ def reach(name: str, *, as_json: bool) -> None:
     """Dial every pod from every pod, and compare with what the policies say.
 
     The judge of the policies (the oracle) shares no code with what the agents run. Exits 1
-    when the kernel and the oracle disagree anywhere.
+    when the kernel and the oracle disagree anywhere. A pod is reached also where nobody
+    listens: its refusal came back; what a policy denies stays without any answer.
 
     \b
     Examples:
@@ -211,6 +215,7 @@ def reach(name: str, *, as_json: bool) -> None:
       podwire lab reach --json | jq '.differences'
     """
     from podwire_lab.show import reachability  # noqa: PLC0415 - needed by this command alone
+    from podwire_lab.show.reach_table import ReachTable  # noqa: PLC0415 - same
 
     with progress() as say, Lookout(load(name)) as lookout:
         lookout.look()
@@ -219,8 +224,10 @@ def reach(name: str, *, as_json: bool) -> None:
     if as_json:
         print_json(reachability.summary(answers))
     else:
-        terminal().print(reachability.table(lookout.snapshot, answers, ""))
-        for sentence in (reachability.totals(answers), *reachability.explain_differences(answers)):
+        terminal().print(ReachTable.of(lookout.snapshot, answers))
+        click.echo(reachability.totals(answers))
+        told = (reachability.nobody_listens(answers), reachability.explain_differences(answers))
+        for sentence in chain(*told):
             click.echo(sentence)
     if answers.differences:
         sys.exit(1)

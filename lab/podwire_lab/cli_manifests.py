@@ -14,7 +14,6 @@ from podwire_lab import applied, changes
 from podwire_lab.console import (
     load,
     name_option,
-    namespace_option,
     paths_argument,
     progress,
     some,
@@ -23,12 +22,24 @@ from podwire_lab.console import (
 from podwire_lab.kubernetes.kubectl import command
 from podwire_lab.machine.readiness import wait_until_ready
 
+#: kubectl's way of naming files; here they may stand alone as well.
+_file_option = click.option(
+    "-f",
+    "--filename",
+    "files",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="PATH",
+    help="The same as PATH, as kubectl has it.",
+)
+
 
 @click.command()
+@_file_option
 @click.option("--wait", is_flag=True, help="Wait until everything is ready.")
 @name_option
 @paths_argument
-def apply(name: str, paths: tuple[Path, ...], *, wait: bool) -> None:
+def apply(name: str, paths: tuple[Path, ...], files: tuple[Path, ...], *, wait: bool) -> None:
     """Put manifests into the lab: files, folders, or - for standard input.
 
     A manifest that cannot be used is named with its field; the others go on.
@@ -40,6 +51,7 @@ def apply(name: str, paths: tuple[Path, ...], *, wait: bool) -> None:
       kubectl create deployment web --image=nginx --dry-run=client -o yaml | podwire lab apply -
     """
     running = load(name)
+    paths = (*files, *paths)
     done = changes.apply(running, some(paths))
     if not done.documents:
         where = ", ".join("standard input" if str(path) == "-" else str(path) for path in paths)
@@ -55,10 +67,13 @@ def apply(name: str, paths: tuple[Path, ...], *, wait: bool) -> None:
 
 
 @click.command()
-@namespace_option
+@click.option(
+    "-n", "--namespace", default="default", show_default=True, help="Namespace of KIND/NAME."
+)
+@_file_option
 @name_option
-@click.argument("what", nargs=-1, required=True, metavar="PATH…|KIND/NAME…")
-def delete(name: str, namespace: str | None, what: tuple[str, ...]) -> None:
+@click.argument("what", nargs=-1, metavar="PATH…|KIND/NAME…")
+def delete(name: str, namespace: str, files: tuple[Path, ...], what: tuple[str, ...]) -> None:
     """Take manifests out of the lab, by their files or by KIND/NAME.
 
     A namespace takes everything with it that was applied in it.
@@ -68,21 +83,30 @@ def delete(name: str, namespace: str | None, what: tuple[str, ...]) -> None:
       podwire lab delete shop.yaml
       podwire lab delete deploy/web svc/web -n shop
     """
+    if not files and not what:
+        raise click.UsageError("name files, folders or KIND/NAME")
     running = load(name)
+    for file in files:
+        _tell_deleted(str(file), changes.delete(running, [file]))
     for each in what:
         word, slash, tail = each.partition("/")
         kind = applied.kind_called(word) if slash and not Path(each).exists() else None
         if kind is not None:
-            done = changes.delete_named(running, kind, ObjectName(namespace or "default", tail))
+            done = changes.delete_named(running, kind, ObjectName(namespace, tail))
         else:
             done = changes.delete(running, [Path(each)])
-        mistakes = tell_errors(done.errors)
-        for gone in done.names:
-            click.echo(f"deleted {gone}")
-        if not done.names and mistakes:
-            sys.exit(1)
-        if not done.names:
-            raise click.ClickException(f"nothing of {each} was applied here")
+        _tell_deleted(each, done)
+
+
+def _tell_deleted(what: str, done: changes.Done) -> None:
+    """Name what is gone; end here where there was nothing."""
+    mistakes = tell_errors(done.errors)
+    for gone in done.names:
+        click.echo(f"deleted {gone}")
+    if not done.names and mistakes:
+        sys.exit(1)
+    if not done.names:
+        raise click.ClickException(f"nothing of {what} was applied here")
 
 
 @click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})

@@ -43,10 +43,21 @@ class Commands(click.Group):
         """Run the command that was asked for."""
         try:
             return super().invoke(ctx)
+        except click.UsageError as error:
+            raise _hinted(error) from error
         except FeedError as error:
             raise click.ClickException(f"{error}: is the lab being taken down?") from error
         except _EXPECTED as error:
             raise click.ClickException(str(error)) from error
+
+
+def _hinted(error: click.UsageError) -> click.UsageError:
+    """Who gives a word too many to a command of a whole lab most likely names the lab."""
+    command = error.ctx.command if error.ctx else None
+    options = {each.name for each in command.params} if command else set()
+    if "unexpected extra argument" not in error.message or "name" not in options:
+        return error
+    return click.UsageError(f"{error.message}: a lab is named with --name NAME", error.ctx)
 
 
 def valid_name(_: click.Context, __: click.Parameter, name: str) -> str:

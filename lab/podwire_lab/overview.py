@@ -37,6 +37,19 @@ class AgentStatus(msgspec.Struct, frozen=True):
     ready_seconds: float | None = None
     rss_mb: float | None = None
     problems: tuple[str, ...] = ()
+    in_sync: bool = False
+    waiting: tuple[str, ...] = ()
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """What is wrong, and what it waits for unless a problem says so already."""
+        waits = (f"waits for {each}" for each in self.waiting if not self._tells(each))
+        return (*self.problems, *waits)
+
+    def _tells(self, waiting: str) -> bool:
+        """Whether a problem has the reason, which follows what is waited for."""
+        reason = waiting.partition(": ")[2]
+        return bool(reason) and any(reason in problem for problem in self.problems)
 
 
 class ProgramRow(msgspec.Struct, frozen=True):
@@ -151,7 +164,7 @@ class Lookout:
             self.snapshot.apply(change)
         endpoints = ready_endpoints(self.snapshot)
         nodes = tuple(_node_row(self.lab, node, self.snapshot) for node in self.lab.nodes)
-        told = [f"{row.name}: {problem}" for row in nodes for problem in row.agent.problems]
+        told = [f"{row.name}: {sentence}" for row in nodes for sentence in row.agent.sentences]
         programs = _control_plane(self.lab)
         return Overview(
             lab=self.lab.name,
@@ -199,9 +212,22 @@ class Lookout:
 
 
 def look(lab: Lab) -> Overview:
-    """How a lab stands now. Raises FeedError when it is gone."""
+    """How a lab stands now, with agents that do not run. Raises FeedError when it is gone."""
     with Lookout(lab) as lookout:
-        return lookout.look()
+        overview = lookout.look()
+    problems = (*_without_agents(lab, overview.nodes), *overview.problems)
+    return msgspec.structs.replace(overview, problems=problems)
+
+
+def _without_agents(lab: Lab, rows: Iterable[NodeRow]) -> Iterable[str]:
+    """Nodes whose agent does not run, or says nothing of itself, with what it said last."""
+    for row in rows:
+        if row.agent.pid:
+            continue
+        node = lab.node(row.name)
+        runs, last = daemons.agent_pid(lab, node), daemons.last_words(lab, node)
+        what = "its agent is not ready" if runs else "its agent does not run"
+        yield f"{row.name}: {what}" + (f"; it said last: {last}" if last else "")
 
 
 def _node_row(lab: Lab, node: LabNode, snapshot: Snapshot) -> NodeRow:

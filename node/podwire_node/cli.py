@@ -7,6 +7,7 @@ that node/ imports none of them.
 # ruff: noqa: D301 - click wants a real backspace before lines that it shall not wrap
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Mapping
@@ -21,6 +22,8 @@ from podwire_node.settings.agent_config import AgentConfig
 from podwire_node.settings.config import ConfigError, resolve
 from podwire_node.settings.listing import settings_json, settings_table
 from podwire_node.settings.options import GroupedCommand, agent_options
+
+_log = logging.getLogger(__name__)
 
 
 class _Commands(click.Group):
@@ -81,8 +84,10 @@ def agent(*, verbose: bool, **flags: object) -> None:
       podwire agent --node n1 --feed kubernetes --cni-conf-dir /etc/cni/net.d \\
         --cni-bin-dir /opt/cni/bin --cni-socket /run/podwire/cni.sock
     """
-    config = _config(flags, verbose=verbose)
+    config, warnings = _config(flags, verbose=verbose)
     logs.set_up(config.log_format, config.log_level, config.node)
+    for warning in warnings:
+        _log.warning("%s", warning)
     from podwire_core.nft.kernel import Kernel  # noqa: PLC0415 - --help needs no kernel
     from podwire_node.agent import Agent  # noqa: PLC0415 - same; pyroute2 takes 80 ms to import
     from podwire_node.sources import open_feed  # noqa: PLC0415 - same
@@ -97,10 +102,11 @@ def agent(*, verbose: bool, **flags: object) -> None:
         raise click.ClickException(f"{error.strerror}: run as root (CAP_NET_ADMIN)") from error
 
 
-def _config(flags: Mapping[str, object], *, verbose: bool) -> AgentConfig:
-    """The settings in force. Raises click's error, which names every mistake."""
+def _config(flags: Mapping[str, object], *, verbose: bool) -> tuple[AgentConfig, tuple[str, ...]]:
+    """The settings in force, and warnings. Raises click's error, which names every mistake."""
     try:
-        return resolve(_with_verbose(flags, verbose=verbose), os.environ).config()
+        found = resolve(_with_verbose(flags, verbose=verbose), os.environ)
+        return found.config(), found.warnings
     except ConfigError as error:
         raise click.ClickException(str(error)) from error
 
@@ -130,7 +136,10 @@ def show_config(*, verbose: bool, as_json: bool, **flags: object) -> None:
     else:
         from rich.console import Console  # noqa: PLC0415 - the agent draws no tables
 
-        Console().print(settings_table(found))
+        if found.settings:  # none are known where the file cannot be read
+            Console().print(settings_table(found))
+        for warning in found.warnings:
+            click.echo(f"Warning: {warning}", err=True)
         for mistake in found.mistakes:
             click.echo(f"Error: {mistake}", err=True)
     if found.mistakes:

@@ -2,6 +2,7 @@
 
 import io
 
+import msgspec
 import pytest
 from rich.console import Console
 
@@ -69,3 +70,32 @@ def test_no_color_takes_away_every_escape(
     monkeypatch.setenv("NO_COLOR", "1")
     tables.show(overview("web", MESSAGE), terminal())
     assert "\x1b" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("ready", "in_sync", "state"),
+    [
+        (False, False, "not ready"),
+        (False, True, "not ready"),
+        (True, False, "not in sync"),
+        (True, True, "ready"),
+    ],
+)
+def test_an_agent_that_is_behind_is_not_called_ready(
+    ready: bool,
+    in_sync: bool,
+    state: str,
+) -> None:
+    agent = AgentStatus(pid=1, ready=ready, in_sync=in_sync, ready_seconds=0.5)
+    row = NodeRow("node1", ("192.168.100.11",), ("10.244.1.0/24",), agent)
+    lines = shown(msgspec.structs.replace(overview("web"), nodes=(row,)))
+    (line,) = (line for line in lines if line.startswith("node1"))
+    assert line.partition("10.244.1.0/24")[2].split("0.50 s")[0].strip() == state
+
+
+def test_what_an_agent_waits_for_is_told_once() -> None:
+    agent = AgentStatus(
+        problems=("https://api/pods: 403 forbidden; going on without Pod objects",),
+        waiting=("Pod: https://api/pods: 403 forbidden", "podCIDRs of Node node2"),
+    )
+    assert agent.sentences == (*agent.problems, "waits for podCIDRs of Node node2")

@@ -86,6 +86,44 @@ def test_config_names_all_mistakes_and_fails() -> None:
     assert len(json.loads(result.output)["mistakes"]) == 4
 
 
+def test_a_wrong_value_is_never_shown_as_another_one() -> None:
+    arguments = ["config", "--mtu", "5", "--node", "n1"]
+    environ = {"PODWIRE_VXLAN_ID": "no"}
+    found = json.loads(CliRunner(env=environ).invoke(main, [*arguments, "--json"]).output)
+    assert found["settings"]["mtu"] == {"value": None, "from": "--mtu", "wrong": True}
+    assert found["settings"]["vxlanId"] == {
+        "value": None,
+        "from": "PODWIRE_VXLAN_ID",
+        "wrong": True,
+    }
+    assert found["settings"]["feed"] == {"value": None, "from": "", "wrong": True}
+    lines = CliRunner(env=environ).invoke(main, arguments, terminal_width=200).output.splitlines()
+    rows = {line.split()[1]: line for line in lines if line.startswith("│")}
+    assert "—" in rows["mtu"]
+    assert "--mtu: wrong, see below" in rows["mtu"]
+    assert "PODWIRE_VXLAN_ID: wrong, see below" in rows["vxlanId"]
+    assert "is needed" in rows["feed"]
+
+
+def test_a_file_that_cannot_be_read_gives_no_table(tmp_path: Path) -> None:
+    result = CliRunner().invoke(main, ["config", "--config", str(tmp_path / "none.yaml")])
+    assert result.exit_code == 1
+    assert (
+        result.output == f"Error: {tmp_path}/none.yaml: cannot be read: No such file or directory\n"
+    )
+
+
+def test_a_variable_that_is_no_setting_is_warned_of_and_stops_no_agent() -> None:
+    environ = {"PODWIRE_VXLAN_PORTT": "1"}
+    arguments = ["config", "--node", "n", "--feed", "x"]
+    result = CliRunner(env=environ).invoke(main, arguments)
+    assert result.exit_code == 0
+    warning = "'PODWIRE_VXLAN_PORTT' is no setting: did you mean PODWIRE_VXLAN_PORT?"
+    assert result.output.endswith(f"Warning: {warning}\n")
+    found = json.loads(CliRunner(env=environ).invoke(main, [*arguments, "--json"]).output)
+    assert found["warnings"] == [warning]
+
+
 def test_markup_in_a_value_is_shown_as_it_is() -> None:
     result = CliRunner().invoke(main, ["config", "--node", "n1", "--feed", "/[bold]x[/]"])
     assert "/[bold]x[/]" in result.output

@@ -325,3 +325,32 @@ def test_the_longest_socket_path_can_be_listened_at(tmp_path: Path) -> None:
     listen(Path(longest)).close()
     with pytest.raises(ValueError):  # noqa: PT011 - the row in SETTINGS has the words
         socket(longest + "s")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "warned"),
+    [
+        ("PODWIRE_VXLAN_PORTT", "8472", True),
+        ("PODWIRE_VXLAM_PORT", "8472", True),
+        ("PODWIRE_", "", True),
+        ("PODWIRE_VXLAN_PORT", "8472", False),
+        ("PODWIRE_CONFIG", "", False),
+        ("PODWIRE_LAB", "second", False),
+        ("PODWIRE_ROLE", "lab/agent/node1", False),
+        ("PODWIRE_CONTAINER", "x", False),
+        ("PODWIRE_NETNS_FD", "3", False),
+        ("PODWIRE_FAULT_SECONDS", "600", False),
+        ("PODWIRE_PORT", "tcp://10.96.0.9:80", False),
+        ("PODWIRE_PORT_80_TCP_ADDR", "10.96.0.9", False),
+        ("PODWIRE_METRICS_SERVICE_PORT_HTTP", "80", False),
+        ("OTHER_VXLAN_PORTT", "1", False),
+    ],
+)
+def test_only_variables_that_are_meant_for_us_are_warned_of(
+    name: str,
+    value: str,
+    warned: bool,
+) -> None:
+    found = settled(environ={name: value})
+    assert found.mistakes == ()
+    assert bool(found.warnings) is warned

@@ -9,6 +9,7 @@ sandbox     a pod's namespace and files        node_keeper  the Node and its lea
 cni_client  the plugins, as a runtime          node_object  the same as values
             calls them: plugin_process         server       HTTPS: logs, log_reader
 networks    which plugins these are            file_events  the door to inotify
+agent_state whether the agent lets pods in
 command     what a container runs              launch       how it is started
 probes      readiness                       accounts     tokens for pods; requests, logs
 

@@ -14,15 +14,20 @@ _EVENTS = (
     | flags.DELETE
     | flags.CREATE
 )
+#: All that happens to files that are replaced by a rename (podwire_core.files).
+_WHOLE = flags.MOVED_TO | flags.DELETE
 
 
 class FileEvents:
-    """What happens to a path that is there. Raises OSError when it is not."""
+    """What happens to a path that is there. Raises OSError when it is not.
 
-    def __init__(self, path: Path) -> None:
+    whole: of a folder, only files that are put there whole, and that go.
+    """
+
+    def __init__(self, path: Path, *, whole: bool = False) -> None:
         self._inotify = INotify(nonblocking=True)
         try:
-            self._inotify.add_watch(str(path), _EVENTS)
+            self._inotify.add_watch(str(path), _WHOLE if whole else _EVENTS)
         except OSError:
             self._inotify.close()
             raise

@@ -1,7 +1,8 @@
 """A node as a member of a real cluster: what its kubelet is made of.
 
     ApiSource     pods in, status out           NodeKeeper      the Node and its lease
-    CniClient     with what is installed        KubeletServer   logs, one a node address
+    CniClient     with what is installed,       KubeletServer   logs, one a node address
+                  once the agent is ready
     ServiceAccounts   tokens for pods
 
 Certificates and kubeconfigs are files that the control plane's maker left in kubernetes/.
@@ -17,6 +18,7 @@ from pathlib import Path
 from podwire_core.feed.api_server import ApiServer
 from podwire_lab.folders import Folders
 from podwire_lab.kubelet.accounts import ServiceAccounts
+from podwire_lab.kubelet.agent_state import AgentState, GuardedNetwork
 from podwire_lab.kubelet.api_source import ApiSource
 from podwire_lab.kubelet.cni_client import CniClient
 from podwire_lab.kubelet.container import Clock
@@ -29,6 +31,7 @@ from podwire_lab.kubelet.requests import Requests
 from podwire_lab.kubelet.sandbox import Place
 from podwire_lab.kubelet.server import Certificates, KubeletServer, Logs
 from podwire_lab.kubelet.source import ReportFiles
+from podwire_lab.machine import daemons
 from podwire_lab.topology import SERVICES_V4, Lab, LabNode
 
 #: Where a cluster's nodes have their plugins.
@@ -44,11 +47,13 @@ async def serve(lab: Lab, node: LabNode) -> None:
     server = ApiServer.connect(keys / f"{node.name}.kubeconfig")
     with ExitStack() as stack:
         network = stack.enter_context(closing(InstalledNetwork(home / "cni-conf")))
+        agent = stack.enter_context(closing(AgentState(daemons.agent_status(lab, node))))
         files = ReportFiles(folders.reports / node.name)
         requests = stack.enter_context(closing(Requests(server)))
         source = ApiSource(server, requests, node, files, clock)
         stack.enter_context(closing(source))
-        cni = CniClient(network, home / "cni-memory", home / "cni-bin", _BIN)
+        guarded = GuardedNetwork(network, agent, node.name)
+        cni = CniClient(guarded, home / "cni-memory", home / "cni-bin", _BIN)
         accounts = ServiceAccounts(requests, keys / "ca.crt", clock)
         pods = NodePods(Place(lab, node, cni, _environment(), accounts), source, clock)
         _listen(node, folders, LogReader(folders, pods).read)

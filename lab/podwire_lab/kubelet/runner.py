@@ -11,10 +11,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+from contextlib import ExitStack, closing
 
 import click
 
 from podwire_lab.folders import Folders
+from podwire_lab.kubelet.agent_state import AgentState, GuardedNetwork
 from podwire_lab.kubelet.cni_client import CniClient
 from podwire_lab.kubelet.container import Clock
 from podwire_lab.kubelet.member import serve as serve_cluster
@@ -22,18 +24,21 @@ from podwire_lab.kubelet.networks import GivenNetwork
 from podwire_lab.kubelet.node_pods import NodePods
 from podwire_lab.kubelet.sandbox import Place
 from podwire_lab.kubelet.source import FolderSource, ReportFiles
+from podwire_lab.machine import daemons
 from podwire_lab.topology import Lab, LabNode
 
 
 async def _serve_folder(lab: Lab, node: LabNode) -> None:
     folders = Folders.of(lab.name)
     home = folders.node(node.name)
-    cni = CniClient(GivenNetwork(node, home / "cni"), home / "cni-memory")
-    source = FolderSource(folders.objects, ReportFiles(folders.reports / node.name), node.name)
-    try:
+    files = ReportFiles(folders.reports / node.name)
+    with ExitStack() as stack:
+        agent = stack.enter_context(closing(AgentState(daemons.agent_status(lab, node))))
+        source = FolderSource(folders.objects, files, node.name)
+        stack.enter_context(closing(source))
+        network = GuardedNetwork(GivenNetwork(node, home / "cni"), agent, node.name)
+        cni = CniClient(network, home / "cni-memory")
         await NodePods(Place(lab, node, cni), source, Clock()).run()
-    finally:
-        source.close()
 
 
 @click.command()

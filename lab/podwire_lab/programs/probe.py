@@ -4,7 +4,8 @@
 
 targets: [["tcp", "10.96.0.20", 80], ["udp", "fd00::5", 53], …], at most 100,000. answers: one
 [outcome, text] each, in order: "answered" with the first line, "refused" (at once: ICMP or
-RST), "silent" (nothing within the timeout), or "failed" with the system's reason.
+RST), "accepted" (TCP connected, and nothing more within the timeout), "silent" (nothing at all
+within it), or "failed" with the system's reason.
 
 Standard library only, few imports: it is started once per pod and table.
 """
@@ -96,6 +97,8 @@ def _wait(
         _advance(key.data, answers, running, selector)
     now = time.monotonic()
     for attempt in [each for each in running if each.deadline <= now]:
+        if attempt.asked and attempt.protocol == "tcp":
+            answers[attempt.index] = ("accepted", "")
         _end(attempt, running, selector)
 
 

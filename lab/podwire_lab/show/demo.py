@@ -30,6 +30,7 @@ from podwire_lab.overview import Lookout, Overview
 from podwire_lab.show import reachability
 from podwire_lab.show.draw import draw_topology
 from podwire_lab.show.journey import Leg, journey
+from podwire_lab.show.reach_table import ReachTable
 from podwire_lab.topology import Lab
 from podwire_lab.workloads import LabPod, LabService
 
@@ -114,8 +115,9 @@ class Demo:
         with self._chapter(title):
             snapshot = self._snapshot()
             answers = reachability.ask(self.lab, snapshot)
-            self.console.print(reachability.table(snapshot, answers, ""))
-            self.console.print(reachability.totals(answers))
+            self.console.print(ReachTable.of(snapshot, answers))
+            for told in (reachability.totals(answers), *reachability.nobody_listens(answers)):
+                self.console.print(escape(told))
             for sentence in reachability.explain_differences(answers):
                 self.differences += 1
                 self.console.print(f"[red]{escape(sentence)}[/]")

@@ -3,6 +3,11 @@
 A probe runs in the source's network namespace (programs/probe.py) and dials pods' own
 addresses, in both families. What differs from the oracle is asked again for some seconds,
 because agents need a moment after a change; what still differs then is a difference.
+
+    answered, accepted   reached                   silent, failed   not reached
+    refused              reached: the pod's own kernel says that nobody listens there. Policies
+                         here drop and say nothing, and rules that reject (Services without
+                         endpoints) are never asked, because pods' addresses are no Services'.
 """
 
 from __future__ import annotations
@@ -16,14 +21,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.table import Table
-from rich.text import Text
-
 from podwire_core.feed.directory import DirectoryFeed
 from podwire_core.objects import ObjectName, Protocol
 from podwire_core.snapshot import Snapshot
 from podwire_lab.folders import Folders
-from podwire_lab.lookup import owners_of
 from podwire_lab.machine import namespaces
 from podwire_lab.topology import Lab
 from podwire_lab.workloads import LabPod
@@ -36,6 +37,15 @@ DIALLED = (Protocol.TCP, Protocol.UDP)
 AT_ONCE = 4
 TIMEOUT_S = 1.0
 PATIENCE_S = 10.0
+_NAMED = 5
+_REACHED = {"answered", "accepted", "refused"}
+_DID = {
+    "answered": "was answered",
+    "accepted": "was connected",
+    "refused": "was answered 'nobody listens'",
+    "silent": "was not answered",
+    "failed": "could not be dialled",
+}
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -51,15 +61,29 @@ class Question:
 
 @dataclass(frozen=True)
 class Answers:
-    """What was asked, what happened, and what the oracle says of each question."""
+    """What was asked, what happened, and what the oracle says of each question.
 
-    reached: Mapping[Question, bool]
+    outcomes: in the probe's words.
+    """
+
+    outcomes: Mapping[Question, str]
     expected: Mapping[Question, bool]
+
+    @property
+    def reached(self) -> Mapping[Question, bool]:
+        """Whether the pod was reached, whoever listens there."""
+        return {each: outcome in _REACHED for each, outcome in self.outcomes.items()}
+
+    @property
+    def refused(self) -> list[Question]:
+        """Questions that reached a pod where nobody listens."""
+        return sorted(each for each, outcome in self.outcomes.items() if outcome == "refused")
 
     @property
     def differences(self) -> list[Question]:
         """Questions whose answer is not the oracle's."""
-        return sorted(each for each in self.reached if self.reached[each] != self.expected[each])
+        reached = self.reached
+        return sorted(each for each in reached if reached[each] != self.expected[each])
 
 
 def questions(snapshot: Snapshot) -> list[Question]:
@@ -84,15 +108,15 @@ def ask(lab: Lab, snapshot: Snapshot, patience: float = PATIENCE_S) -> Answers:
         each: judge(world, each.source, each.address, each.protocol, each.port).allowed
         for each in asked
     }
-    reached: dict[Question, bool] = {}
+    answers = Answers({}, expected)
     deadline = time.monotonic() + patience
     again = asked
     while again:
-        reached |= dial(lab, again)
-        again = [each for each in again if reached[each] != expected[each]]
+        answers = Answers({**answers.outcomes, **dial(lab, again)}, expected)
+        again = answers.differences
         if time.monotonic() > deadline:
             break
-    return Answers(reached, expected)
+    return answers
 
 
 def as_agents_see(lab: Lab) -> Snapshot:
@@ -104,21 +128,21 @@ def as_agents_see(lab: Lab) -> Snapshot:
         return snapshot
 
 
-def dial(lab: Lab, asked: Sequence[Question], timeout: float = TIMEOUT_S) -> dict[Question, bool]:
-    """Ask each question once, some source pods at a time: whether it was answered."""
+def dial(lab: Lab, asked: Sequence[Question], timeout: float = TIMEOUT_S) -> dict[Question, str]:
+    """Ask each question once, some source pods at a time: the outcomes."""
     by_source: dict[ObjectName, list[Question]] = {}
     for question in asked:
         by_source.setdefault(question.source, []).append(question)
     with ThreadPoolExecutor(AT_ONCE) as pool:
         parts = pool.map(lambda rows: _from_one_pod(lab, rows, timeout), by_source.values())
-    return {question: answered for part in parts for question, answered in part.items()}
+    return {question: outcome for part in parts for question, outcome in part.items()}
 
 
-def _from_one_pod(lab: Lab, rows: Sequence[Question], timeout: float) -> dict[Question, bool]:
+def _from_one_pod(lab: Lab, rows: Sequence[Question], timeout: float) -> dict[Question, str]:
     netns = namespaces.pod_netns(lab.name, *rows[0].source)
     targets = [(row.protocol.nft, row.address, row.port) for row in rows]
     answers = probe(netns, targets, timeout)
-    return {row: outcome == "answered" for row, (outcome, _) in zip(rows, answers, strict=True)}
+    return {row: outcome for row, (outcome, _) in zip(rows, answers, strict=True)}
 
 
 def probe(
@@ -137,45 +161,7 @@ def probe(
     return [(outcome, line) for outcome, line in json.loads(done.stdout)]
 
 
-# ---------------------------------------------------------------------------- as a table
-
-
-def table(snapshot: Snapshot, answers: Answers, title: str) -> Table:
-    """Rows dial, columns answer; a cell counts the pairs of pods and addresses that talk."""
-    owners = {pod.name: workload(pod) for pod in snapshot.all(LabPod)}
-    cells: dict[tuple[str, str], list[Question]] = {}
-    for question in sorted(answers.reached):
-        namespace, _, name = owners[question.destination].partition("/")
-        column = f"{namespace}\n{name}\n{question.port}/{question.protocol}"
-        cells.setdefault((owners[question.source], column), []).append(question)
-    rows = sorted({row for row, _ in cells})
-    columns = sorted({column for _, column in cells})
-    drawn = Table(title=title, title_justify="left", title_style="bold", padding=(0, 0))
-    drawn.add_column("from ↓  to →", style="bold", no_wrap=True)
-    for column in columns:
-        drawn.add_column(column, justify="center", overflow="fold")
-    for row in rows:
-        drawn.add_row(row, *(_cell(cells.get((row, column), []), answers) for column in columns))
-    return drawn
-
-
-def workload(pod: LabPod) -> str:
-    """The workload a pod belongs to, as a person calls it: namespace/name without suffixes."""
-    owners = owners_of(pod)
-    return f"{pod.name.namespace}/{owners[-1].name if owners else pod.name.name}"
-
-
-def _cell(asked: Sequence[Question], answers: Answers) -> Text:
-    """Green when all talk, red when none does, yellow between; a difference is shown as one."""
-    if not asked:
-        return Text("·", style="dim")
-    reached = sum(answers.reached[each] for each in asked)
-    if any(answers.reached[each] != answers.expected[each] for each in asked):
-        return Text(f"‼ {reached}/{len(asked)}", style="bold white on red")
-    if reached == len(asked):
-        return Text(f"✔ {reached}/{len(asked)}", style="green")
-    mark, style = ("✘", "red") if reached == 0 else ("◐", "yellow")
-    return Text(f"{mark} {reached}/{len(asked)}", style=style)
+# ------------------------------------------------------------------------------ in words
 
 
 def totals(answers: Answers) -> str:
@@ -187,11 +173,24 @@ def totals(answers: Answers) -> str:
     )
 
 
+def nobody_listens(answers: Answers) -> Iterable[str]:
+    """What was reached and has no server, a sentence; nothing where all have one."""
+    if not answers.refused:
+        return
+    where = sorted({f"{each.destination} {each.port}/{each.protocol}" for each in answers.refused})
+    more = f" and {len(where) - _NAMED} more" if len(where) > _NAMED else ""
+    yield (
+        f"{len(answers.refused)} of them reached a pod that answered 'nobody listens': "
+        f"{', '.join(where[:_NAMED])}{more}"
+    )
+
+
 def summary(answers: Answers) -> dict[str, object]:
     """The same for programs: counts, and each difference."""
     return {
         "dialled": len(answers.reached),
         "denied": sum(not allowed for allowed in answers.expected.values()),
+        "nobodyListens": len(answers.refused),
         "differences": [
             {
                 "from": str(each.source),
@@ -200,6 +199,7 @@ def summary(answers: Answers) -> dict[str, object]:
                 "port": each.port,
                 "protocol": each.protocol.value,
                 "answered": answers.reached[each],
+                "outcome": answers.outcomes[each],
                 "allowed": answers.expected[each],
             }
             for each in answers.differences
@@ -210,7 +210,7 @@ def summary(answers: Answers) -> dict[str, object]:
 def explain_differences(answers: Answers) -> Iterable[str]:
     """Each difference as a sentence."""
     for each in answers.differences:
-        did = "was answered" if answers.reached[each] else "was not answered"
+        did = _DID[answers.outcomes[each]]
         should = "allowed" if answers.expected[each] else "denied"
         where = f"{each.destination} ({each.address}) {each.port}/{each.protocol}"
         yield f"{each.source} → {where} {did}; the oracle says: {should}"

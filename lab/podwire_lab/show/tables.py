@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from podwire_lab.overview import NodeRow, Overview, PodRow, ProgramRow, ServiceRow
+from podwire_lab.overview import AgentStatus, NodeRow, Overview, PodRow, ProgramRow, ServiceRow
 
 _NOTHING = "[dim]-[/]"
 _YES, _NO = "[green]yes[/]", "[red]no[/]"
@@ -50,12 +50,19 @@ def _nodes(rows: Sequence[NodeRow]) -> Table:
             row.name,
             _lines(row.ips),
             _lines(row.pod_cidrs),
-            "[green]ready[/]" if agent.ready else "[red]not ready[/]",
+            _state(agent),
             _NOTHING if agent.ready_seconds is None else f"{agent.ready_seconds:.2f} s",
             _NOTHING if agent.rss_mb is None else f"{agent.rss_mb:.0f} MiB",
             *proxy,
         )
     return table
+
+
+def _state(agent: AgentStatus) -> str:
+    """Ready is said once and for all; what fails later makes an agent not in sync."""
+    if not agent.ready:
+        return "[red]not ready[/]"
+    return "[green]ready[/]" if agent.in_sync else "[yellow]not in sync[/]"
 
 
 def _pods(rows: Iterable[PodRow]) -> Table:

@@ -9,9 +9,10 @@ mends a file once. An empty variable counts as one that is not set.
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 from typing import NamedTuple
@@ -25,6 +26,15 @@ from podwire_node.settings.agent_config import SETTINGS, AgentConfig, Setting, c
 FILE_VARIABLE = "PODWIRE_CONFIG"
 MAX_FILE_BYTES = 64 * 1024
 _MAX_SHOWN = 60
+_PREFIX = "PODWIRE_"
+#: Variables of ours that other parts of podwire read, and its tests.
+_OTHERS = re.compile(
+    "PODWIRE_(CONFIG|LAB|ROLE|CONTAINER|NETNS_FD|REGENERATE|IMAGE_TEST|FAULT_[A-Z_]+)"
+)
+#: What Kubernetes puts into every pod for a Service that is called podwire, or podwire-…;
+#: beside these it puts PODWIRE_PORT=tcp://….
+_SERVICE_LINK = re.compile(r"PODWIRE_(.*_)?(SERVICE_(HOST|PORT)|PORT_[0-9]+_(TCP|UDP|SCTP))(_.*)?")
+_SERVICE_URL = ("tcp://", "udp://", "sctp://")
 
 
 class ConfigError(PodwireError):
@@ -50,10 +60,17 @@ class Settled(NamedTuple):
 
 @dataclass(frozen=True)
 class InForce:
-    """Settings by their key, in the order of SETTINGS, and all that is wrong with them."""
+    """Settings by their key, in the order of SETTINGS, and all that is wrong with them.
+
+    wrong: settings that a source gives a value that cannot be used, or that no source gives
+    and that are needed: the first such source by key, "" for none. They have no value in force.
+    warnings: what an agent runs with all the same.
+    """
 
     settings: Mapping[str, Settled]
     mistakes: tuple[str, ...] = ()
+    wrong: Mapping[str, str] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
 
     def config(self) -> AgentConfig:
         """The settings as a value. Raises ConfigError, which names every mistake."""
@@ -103,20 +120,23 @@ def settle(flags: Mapping[str, object], environ: Mapping[str, str], file: Source
     """The strongest source of each setting, and every mistake of every source (pure)."""
     mistakes = _unknown(file)
     settings: dict[str, Settled] = {}
+    wrong: dict[str, str] = {}
     for row in SETTINGS:
         given = _given(row, flags, environ, file)
         checked = [_check(row, each, mistakes) for each in given]
-        found = next((each for each in checked if each is not None), None)
-        if found is None and not given and row.default is msgspec.NODEFAULT:
-            ways = ", ".join((row.flag, *row.variables))
-            mistakes.append(f"{row.key}: is needed: give {ways}, or {row.key} in the file")
-        elif found is not None:
-            settings[row.key] = found
+        if None in checked:
+            wrong[row.key] = given[checked.index(None)].origin
+        elif checked and checked[0] is not None:
+            settings[row.key] = checked[0]
         elif row.default is not msgspec.NODEFAULT:
             settings[row.key] = Settled(row.default, "default")
+        else:
+            wrong[row.key] = ""
+            ways = ", ".join((row.flag, *row.variables))
+            mistakes.append(f"{row.key}: is needed: give {ways}, or {row.key} in the file")
     if not mistakes:
         mistakes += _contradictions(settings)
-    return InForce(settings, tuple(mistakes))
+    return InForce(settings, tuple(mistakes), wrong, tuple(_unknown_variables(environ)))
 
 
 def _contradictions(settings: Mapping[str, Settled]) -> Sequence[str]:
@@ -171,4 +191,23 @@ def _unknown(file: Source) -> list[str]:
         near = get_close_matches(key.lower().replace("_", "").replace("-", ""), lower, 1)
         hint = f"did you mean {lower[near[0]]}?" if near else "`podwire config` lists them"
         found.append(f"{file.name}: {_shown(key)} is no setting: {hint}")
+    return found
+
+
+def _unknown_variables(environ: Mapping[str, str]) -> list[str]:
+    """Variables that are meant for us and are no settings.
+
+    Warnings, no mistakes: an agent's environment is not all its operator's, since Kubernetes
+    adds one for each Service of its namespace.
+    """
+    known = [name for row in SETTINGS for name in row.variables] + [FILE_VARIABLE]
+    found = []
+    for name in sorted(environ):
+        if name in known or not name.startswith(_PREFIX) or _OTHERS.fullmatch(name):
+            continue
+        if _SERVICE_LINK.fullmatch(name) or environ[name].startswith(_SERVICE_URL):
+            continue
+        near = get_close_matches(name, known, 1, cutoff=0.8)
+        hint = f"did you mean {near[0]}?" if near else "`podwire agent --help` lists them"
+        found.append(f"{_shown(name)} is no setting: {hint}")
     return found

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from podwire_node.settings.agent_config import SETTINGS
 from podwire_node.settings.config import InForce
 
 if TYPE_CHECKING:
@@ -13,24 +14,41 @@ if TYPE_CHECKING:
 
 
 def settings_table(found: InForce) -> Table:
-    """A row a setting; what an operator chose stands out."""
+    """A row a setting; what an operator chose stands out, and so does what cannot be used."""
     from rich.table import Table  # noqa: PLC0415 - the agent draws no tables
     from rich.text import Text  # noqa: PLC0415 - same
 
     table = Table("Setting", "Value", "From")
-    for key, (value, origin) in found.settings.items():
+    for key in _keys(found):
+        if key in found.wrong:
+            why = f"{found.wrong[key]}: wrong, see below" if found.wrong[key] else "is needed"
+            table.add_row(key, Text("—", "red"), Text(why, "red"))
+            continue
+        value, origin = found.settings[key]
         style = "dim" if origin == "default" else "bold"
         table.add_row(*(Text(text, style) for text in (key, shown(value), origin)))
     return table
 
 
 def settings_json(found: InForce) -> str:
-    """{"settings": {key: {"value": …, "from": …}}, "mistakes": [sentence, …]}."""
-    settings = {
-        key: {"value": value, "from": origin} for key, (value, origin) in found.settings.items()
-    }
-    document = {"settings": settings, "mistakes": found.mistakes}
+    """{"settings": {key: {"value": …, "from": …}}, "mistakes": [sentence, …], "warnings": […]}.
+
+    A setting that cannot be used has "wrong": true, no value, and where it came from.
+    """
+    settings: dict[str, dict[str, object]] = {}
+    for key in _keys(found):
+        if key in found.wrong:
+            settings[key] = {"value": None, "from": found.wrong[key], "wrong": True}
+        else:
+            value, origin = found.settings[key]
+            settings[key] = {"value": value, "from": origin}
+    document = {"settings": settings, "mistakes": found.mistakes, "warnings": found.warnings}
     return msgspec.json.format(msgspec.json.encode(document), indent=2).decode()
+
+
+def _keys(found: InForce) -> list[str]:
+    """Of all settings that anything is known of, in the order of SETTINGS."""
+    return [row.key for row in SETTINGS if row.key in found.settings or row.key in found.wrong]
 
 
 def shown(value: object) -> str:
