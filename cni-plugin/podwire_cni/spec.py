@@ -25,6 +25,8 @@ NEWEST_VERSION = SUPPORTED_VERSIONS[-1]
 # The number of a descriptor that whoever starts the plugin has opened and passes on. The agent
 # does, because CNI_NETNS is a path of its client's mount namespace; the result names that path.
 NETNS_DESCRIPTOR = "PODWIRE_NETNS_FD"
+#: The process that waits for the answer; set by the agent.
+CALLER = "PODWIRE_CALLER"
 
 # Container ids and network names (SPEC.md); \Z because $ would accept a final newline.
 IDENTIFIER = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.\-]*\Z")
@@ -69,7 +71,8 @@ class Environment:
 
     Strings that a command does not require may be empty. `pod` is "namespace/name" where
     CNI_ARGS tells it, else the container id. `netns_file` is where the namespace can be
-    opened: CNI_NETNS, unless whoever started us has opened it already.
+    opened: CNI_NETNS, unless whoever started us has opened it already. `caller` is the process
+    id of the agent that waits for the answer, 0 where a runtime does.
     """
 
     command: Command
@@ -78,6 +81,7 @@ class Environment:
     interface: str = ""
     pod: str = ""
     netns_file: str = ""
+    caller: int = 0
 
 
 def parse_environment(environ: Mapping[str, str]) -> Environment:
@@ -104,6 +108,7 @@ def parse_environment(environ: Mapping[str, str]) -> Environment:
         interface=interface,
         pod=_pod(args) or container,
         netns_file=_netns_file(environ),
+        caller=_caller(environ),
     )
 
 
@@ -161,6 +166,13 @@ def _validate(container: str, interface: str) -> None:
             f"CNI_IFNAME: invalid value {interface!r}",
             "at most 15 characters, no '/', ':' or white space, not '.' or '..'",
         )
+
+
+def _caller(environ: Mapping[str, str]) -> int:
+    number = environ.get(CALLER, "0")
+    if not re.fullmatch(r"[0-9]{1,10}", number):
+        raise BadEnvironment(f"{CALLER}: {number!r} is no process id")
+    return int(number)
 
 
 def _netns_file(environ: Mapping[str, str]) -> str:

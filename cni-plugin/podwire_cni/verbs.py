@@ -5,6 +5,7 @@ seconds, and a DEL that finds nothing never load it, so `netlink` is imported wh
 first needs the kernel.
 """
 
+import os
 from collections.abc import Callable
 from contextlib import ExitStack
 
@@ -54,6 +55,7 @@ def add(environment: Environment, version: str, raw: JsonObject) -> JsonObject:
         undo.callback(_detach, leases, attachment)
         plan = _plan(lease, config.mtu or netlink.default_mtu())
         netlink.apply(plan, netns)
+        _require_caller(environment)
         undo.pop_all()
     return make_result(version, plan, lease.addresses, environment.netns, config.previous)
 
@@ -126,6 +128,16 @@ VERBS: dict[Command, Callable[[Environment, str, JsonObject], JsonObject | None]
     Command.GC: collect,
     Command.STATUS: status,
 }
+
+
+def _require_caller(environment: Environment) -> None:
+    """Raise TryAgain when the agent that asked is gone.
+
+    It keeps a container's calls in order. After its end a DEL may have passed us already, and
+    what we leave would be there for ever.
+    """
+    if environment.caller and os.getppid() != environment.caller:
+        raise TryAgain("the podwire agent that asked has ended")
 
 
 def _attachment(environment: Environment, network: Network) -> Attachment:

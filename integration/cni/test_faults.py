@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import CLEAN, Answer, Node, Pod, addresses
+from .conftest import CLEAN, Answer, Node, Pod, addresses, finish
 
 MakePod = Callable[[], Pod]
 LAUNCHER = str(Path(__file__).with_name("faulty_launcher.py"))
@@ -83,3 +83,20 @@ def test_an_add_killed_at_any_time_is_cleaned_up_by_del(node: Node, pod: Pod) ->
         assert node.traces() == CLEAN, milliseconds
         if survived == 3:
             return
+
+
+def test_an_add_whose_agent_has_ended_leaves_nothing(node: Node, pod: Pod) -> None:
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    launcher = ("-c", ORPHAN, str(gone.pid))
+    answer = finish(node.start("ADD", pod, launcher=launcher))
+    assert answer.code == 11
+    assert "has ended" in answer.json["msg"]
+    assert node.traces() == CLEAN
+
+
+ORPHAN = """
+import os, runpy, sys
+os.environ["PODWIRE_CALLER"] = sys.argv.pop(1)
+runpy.run_module("podwire_cni", run_name="__main__")
+"""

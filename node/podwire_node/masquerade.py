@@ -36,6 +36,7 @@ from podwire_core.nft.statements import RETURN, Match
 from podwire_core.nft.statements import Masquerade as TakeNodeAddress
 from podwire_core.objects import Node
 from podwire_core.snapshot import Change, Snapshot
+from podwire_node.routes.peers import peers_of
 
 TABLE_NAME = "podwire-masquerade"
 OWN_PODS = "own-pods"
@@ -91,20 +92,10 @@ class Masquerade:
         return answer
 
     def _fill(self, nodes: Iterable[Node]) -> Mapping[Key, Object | None]:
-        """The sets' elements anew; answers those that changed."""
-        own: list[str] = []
-        others: list[str] = []
-        self._problems = []
-        for node in nodes:
-            for cidr in node.pod_cidrs:
-                if ip_network(cidr).prefixlen == 0:
-                    reason = f"{cidr} is everything: nothing would be masqueraded"
-                    name = f"Node {node.name}"
-                    self._problems.append(ObjectError("", name, "spec.podCIDRs", reason))
-                elif node.metadata.name == self._node:
-                    own.append(cidr)
-                else:
-                    others.append(cidr)
+        """The elements anew, of podCIDRs that may be routes; answers those that changed."""
+        peers = peers_of(nodes, self._node)
+        self._problems = list(peers.problems)
+        own, others = peers.pod_cidrs, (peer.cidr for peer in peers.others)
         as_they_are = (*own, *others, *self._excluded, *NOT_ROUTED)
         elements = [*_elements(OWN_PODS, own), *_elements(AS_THEY_ARE, as_they_are)]
         return self._objects.replace(("nodes",), {each.key: each for each in elements})

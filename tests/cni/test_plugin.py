@@ -220,3 +220,8 @@ def test_del_of_the_never_added_is_silent_and_creates_nothing(tmp_path: Path) ->
     for _ in range(2):
         assert plugin.run(environ, stdin(stateDir=str(state))) == plugin.Outcome()
     assert not state.exists()
+
+
+def test_a_caller_that_is_no_process_is_refused() -> None:
+    environ = {**ENVIRON, "PODWIRE_CALLER": "one"}
+    assert "PODWIRE_CALLER" in failed("ADD", b"{}", environ)["msg"]

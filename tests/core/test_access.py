@@ -48,6 +48,11 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
+def left_behind(temporary: Path, pid: int | None = None) -> list[Path]:
+    """What a process left where keys may lie for a moment."""
+    return [*temporary.iterdir(), *Path("/dev/shm").glob(f"podwire-{pid or os.getpid()}-*")]
+
+
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A home without a kubeconfig, and no KUBECONFIG."""
@@ -103,7 +108,7 @@ def test_a_process_that_is_killed_leaves_no_key_behind(
         said = process.stdout.readline()
         process.send_signal(signal.SIGKILL)
     assert said == "connected\n"
-    assert list(temporary.iterdir()) == []
+    assert left_behind(temporary, process.pid) == []
 
 
 def test_many_may_connect_at_once_and_again(
@@ -125,7 +130,7 @@ def test_many_may_connect_at_once_and_again(
     for thread in threads:
         thread.join()
     assert failures == []
-    assert list(temporary.iterdir()) == []
+    assert left_behind(temporary) == []
 
 
 def test_the_key_of_a_login_program_is_not_left_behind(
@@ -149,7 +154,7 @@ def test_the_key_of_a_login_program_is_not_left_behind(
     access = read(kubeconfig(tmp_path / "config", login))
     access.headers()
     assert (tmp_path / "runs").read_text().split() == ["run", "run"]
-    assert list(temporary.iterdir()) == []
+    assert left_behind(temporary) == []
 
 
 # ---------------------------------------------------------------------------- precedence
@@ -188,7 +193,7 @@ def test_the_pods_account_is_used_without_a_word(
     assert access.headers()["authorization"] == "bearer the-pods"
     assert access.verified
     assert capfd.readouterr() == ("", "")
-    assert list(temporary.iterdir()) == []
+    assert left_behind(temporary) == []
 
 
 def test_no_configuration_says_where_it_was_looked_for() -> None:
@@ -282,3 +287,25 @@ def test_silence_is_named_without_our_classes(tmp_path: Path, hang_up: bool, rea
 )
 def test_which_refusals_pass(status: int, passes: bool) -> None:
     assert ApiError(status, "no").passes is passes
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "users: 5", "clusters: [5]", "\x00\x01", "a: [b"])
+def test_what_is_no_kubeconfig_is_one_sentence(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "config"
+    path.write_text(content)
+    with pytest.raises(FeedError, match=f"^no way to an API server: {path}: "):
+        ApiServer.connect(path)
+
+
+def test_no_error_shows_a_secret(tmp_path: Path) -> None:
+    leaking = {"auth-provider": {"name": "oidc", "config": {"client-secret": "S3CRET"}}}
+    path = kubeconfig(tmp_path / "config", {**leaking, "client-key-data": "U0VDUkVU"})
+    with pytest.raises(FeedError) as caught:
+        ApiServer.connect(path)
+    assert "S3CRET" not in str(caught.value)
+    assert "U0VDUkVU" not in str(caught.value)
+    broken = kubeconfig(tmp_path / "broken", {"token": "S3C\nRET"}, "https://127.0.0.1:1")
+    with pytest.raises(ApiError) as refused:
+        ApiServer.connect(broken).get("/version", {})
+    assert "S3C" not in str(refused.value)
+    assert "token" in str(refused.value)

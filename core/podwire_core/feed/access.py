@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import ssl
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from shutil import rmtree
@@ -53,13 +55,14 @@ class Access:
 
         Raises FeedError for a configuration that cannot be used.
         """
-        with _reading, TemporaryDirectory(prefix="podwire-") as folder:
-            configuration = _configuration(kubeconfig, folder)
+        path = _kubeconfig(kubeconfig)
+        with _reading, _folder(path) as folder:
+            configuration = _configuration(path, folder)
             # The package writes its own idea of the host back when it refreshes a token.
             url = str(address or configuration.host)
             _refuse_open_secrets(url, configuration)
             pool = _pool(configuration, url, patience)
-            if refresh := configuration.refresh_api_key_hook:
+            if folder and (refresh := configuration.refresh_api_key_hook):
                 configuration.refresh_api_key_hook = _tidy(refresh, folder)
         return cls(url, pool, configuration)
 
@@ -69,28 +72,58 @@ class Access:
         return bool(self._configuration.verify_ssl)
 
     def headers(self) -> dict[str, str]:
-        """Asked anew for each request: tokens are rotated."""
-        return {"Accept": "application/json", "User-Agent": "podwire"} | _secrets(
-            self._configuration
+        """Asked anew for each request: tokens are rotated. Raises ValueError for one that is none.
+
+        http.client would refuse that one too, and show it in its error.
+        """
+        secrets = _secrets(self._configuration)
+        if not all(each.isascii() and each.isprintable() for each in secrets.values()):
+            raise ValueError("the token holds characters that no token has: not sent")
+        return {"Accept": "application/json", "User-Agent": "podwire"} | secrets
+
+
+@contextmanager
+def _folder(path: str | None) -> Iterator[str]:
+    """Where secrets may lie for a moment: in memory, if we can. The pod's account needs none.
+
+    Raises FeedError where nothing can be written, as under a read-only root.
+    """
+    if path is None:
+        yield ""
+        return
+    memory = "/dev/shm"  # noqa: S108 - a folder of our own is made in it, 0700
+    try:
+        place = TemporaryDirectory(
+            prefix=f"podwire-{os.getpid()}-", dir=memory if os.access(memory, os.W_OK) else None
         )
+    except OSError as error:
+        raise FeedError(f"{path}: no place for its keys: {error}") from error
+    with place as folder:
+        yield folder
 
 
-def _configuration(kubeconfig: Path | None, folder: str) -> Any:
+def _configuration(path: str | None, folder: str) -> Any:
     """What the kubernetes package makes of the files there are. Raises FeedError."""
     from kubernetes import client, config  # noqa: PLC0415 - 20 MB that a folder does not need
     from kubernetes.config.config_exception import ConfigException  # noqa: PLC0415 - same
 
     made: Any = client.Configuration()
-    path = _kubeconfig(kubeconfig)
+    source = f"{path}: " if path else f"no {HOME_KUBECONFIG}, and no pod's account: "
     try:
         if path is None:
             config.load_incluster_config(made)  # type: ignore[no-untyped-call]  # it ships half its types
         else:
             config.load_kube_config(path, client_configuration=made, temp_file_path=folder)  # type: ignore[no-untyped-call]  # same
     except (ConfigException, OSError) as error:
-        source = f"{path}: " if path else f"no {HOME_KUBECONFIG}, and no pod's account: "
-        raise FeedError(f"no way to an API server: {source}{error}") from error
+        raise FeedError(f"no way to an API server: {source}{_without_values(error)}") from error
+    except Exception as error:  # the package takes lists for objects, and raises whatever YAML does
+        raise FeedError(f"no way to an API server: {source}is no kubeconfig") from error
     return made
+
+
+def _without_values(error: Exception) -> str:
+    """What the package says; it shows whole entries of the file, keys and passwords too."""
+    return re.sub(r"\{.*\}", "…", str(error), flags=re.DOTALL)
 
 
 def _kubeconfig(given: Path | None) -> str | None:

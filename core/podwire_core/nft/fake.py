@@ -130,6 +130,8 @@ def _apply(draft: dict[Key, _Table], command: Command) -> None:
         return
     if command.verb is Verb.ADD:
         _add(draft[key[:2]], command)
+    elif command.verb is Verb.FLUSH and key[2] == "set":
+        _flush_set(draft[key[:2]], key, command)
     elif command.verb is Verb.FLUSH:
         _named(draft[key[:2]].chains, key[3], command).rules.clear()
     else:
@@ -177,6 +179,13 @@ def _overlaps(target: _Set, element: Element) -> bool:
         if all(a[0] <= b[1] and b[0] <= a[1] for a, b in zip(mine, theirs, strict=True)):
             return True
     return False
+
+
+def _flush_set(table: _Table, key: Key, command: Command) -> None:
+    there = _named(table.sets, key[3], command)
+    if there.declared.data:  # nft knows a map by its own noun alone
+        raise _refuse(command, _ABSENT)
+    there.elements.clear()
 
 
 def _delete(table: _Table, key: Key, command: Command) -> None:

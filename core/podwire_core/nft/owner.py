@@ -30,6 +30,7 @@ from podwire_core.nft.transaction import (
     Several,
     Transaction,
     Verb,
+    set_of,
     sweep,
     transaction,
 )
@@ -66,7 +67,7 @@ class Owner:
         difference = self._difference(some)
         if self._needs_rebuild(difference):
             raise NftError("a set's definition or a chain's hook changed: rebuild the tables")
-        sent = transaction(difference)
+        sent = transaction(difference, self._emptied(difference))
         if sent:
             self._commit(sent)
             self._remember(difference)
@@ -140,6 +141,12 @@ class Owner:
             if want is not None:
                 self._leftovers.discard(key)
         return Delta(added, changed, frozenset(removed))
+
+    def _emptied(self, difference: Delta[Key, Object]) -> set[Key]:
+        """Sets, and no maps, that go with all they hold: nft flushes each by its own noun."""
+        elements = [key for key in difference.removed if len(key) == 5]
+        maps = {set_of(key) for key in elements if self.in_force[key].partition("\n")[0]}
+        return ({set_of(key) for key in elements} & difference.removed) - maps
 
     def _goes_with_its_set(self, key: Key) -> bool:
         """Whether a key is an element of a set that is not ours: it may be of any type.

@@ -3,7 +3,7 @@
 The order, and why each step stands where it does:
 
     1  add table, set, map, and every chain empty     rules and elements may name them
-    2  delete element                                 changed ones too: nft has no replace
+    2  flush set, delete element                      changed ones too: nft has no replace
     3  flush chain                                    before its rules are written anew
     4  add rule                                       the chains and sets they name are there
     5  add element                                    the chains their verdicts name are there
@@ -16,6 +16,7 @@ used that lost its last reference in the same transaction.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import groupby
@@ -169,13 +170,22 @@ def _body(element: Object | Gone) -> str:
     return _element_text(element) if isinstance(element, Element) else element.key[4]
 
 
-def transaction(change: Delta[Key, Object]) -> Transaction:
-    """Steps 1 to 5 for a difference. What is removed but no element or table waits for sweep()."""
+def transaction(change: Delta[Key, Object], emptied: AbstractSet[Key] = frozenset()) -> Transaction:
+    """Steps 1 to 5 for a difference. What is removed but no element or table waits for sweep().
+
+    emptied: keys of sets, no maps, that lose all they hold. They are flushed, because to delete
+    n intervals one by one takes libnftables n² time: 4,000 are 2.6 s.
+    """
     new, changed = list(change.added.values()), list(change.changed.values())
     commands = [Command(Verb.ADD, each) for each in new if isinstance(each, Table)]
     commands += [Command(Verb.ADD, each) for each in new if isinstance(each, Set)]
     commands += [Command(Verb.ADD, each) for each in new if isinstance(each, Chain)]
-    commands += [Command(Verb.DELETE, Gone(key)) for key in _doomed_elements(change)]
+    commands += [Command(Verb.FLUSH, Gone(key)) for key in sorted(emptied)]
+    commands += [
+        Command(Verb.DELETE, Gone(key))
+        for key in _doomed_elements(change)
+        if set_of(key) not in emptied
+    ]
     commands += [Command(Verb.FLUSH, each) for each in changed if isinstance(each, Chain)]
     commands += list(_rules(each for each in (*new, *changed) if isinstance(each, Chain)))
     elements = [each for each in (*new, *changed) if isinstance(each, Element)]
@@ -187,6 +197,11 @@ def transaction(change: Delta[Key, Object]) -> Transaction:
 def _doomed_elements(change: Delta[Key, Object]) -> Iterable[Key]:
     keys = [*change.removed, *change.changed]
     return sorted(key for key in keys if len(key) == 5)
+
+
+def set_of(key: Key) -> Key:
+    """The key of an element's set or map."""
+    return (*key[:2], "set", key[3])
 
 
 def _rules(chains: Iterable[Chain]) -> Iterable[Command]:

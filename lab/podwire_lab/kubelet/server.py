@@ -155,7 +155,10 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self) -> None:
         if not may_ask(self.connection.getpeercert() or {}):
             raise RefusedError(HTTPStatus.FORBIDDEN, "only the cluster's API server may ask")
-        url = urlsplit(self.path)
+        try:
+            url = urlsplit(self.path)
+        except ValueError as error:
+            raise RefusedError(HTTPStatus.BAD_REQUEST, "the path is no path") from error
         head, *rest = [unquote(word) for word in url.path.strip("/").split("/")]
         if head == "healthz" and not rest:
             self._text(HTTPStatus.OK, "ok")

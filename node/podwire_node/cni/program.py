@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import subprocess
 import sys
 import time
@@ -53,7 +54,7 @@ class PluginProgram:
     def __call__(self, request: Request, netns: int | None, deadline: float) -> Answer:
         """See Plugin."""
         stdin, version = with_state_dir(request.stdin, self._state_dir)
-        environ = dict(request.environ)
+        environ = {**request.environ, "PODWIRE_CALLER": str(os.getpid())}  # see podwire_cni.spec
         if netns is not None:
             environ["PODWIRE_NETNS_FD"] = str(netns)  # see podwire_cni.spec
         try:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from ipaddress import IPv4Address, ip_address
 from typing import NamedTuple
 
 from podwire_core.errors import ObjectError
@@ -36,6 +37,8 @@ from podwire_node.routes.overlay import (
 )
 from podwire_node.routes.peers import Peer, Peers
 from podwire_node.routes.reach import Reach
+
+_BROADCAST = IPv4Address("255.255.255.255")
 
 
 class Route(NamedTuple):
@@ -124,8 +127,18 @@ class _Choice:
         if self.mode == Mode.VXLAN:
             return ""
         addresses = (ip for ip in node.internal_ips if family_of(ip) is family)
-        near = (ip for ip in addresses if self.mode == Mode.DIRECT or self.reach.on_link(ip))
+        others = (ip for ip in addresses if not self._nobodys(ip))
+        near = (ip for ip in others if self.mode == Mode.DIRECT or self.reach.on_link(ip))
         return next(near, "")
+
+    def _nobodys(self, address: str) -> str:
+        """Why an address cannot be another node's; "" when it can."""
+        if address == self.local or address in self.reach.addresses:
+            return "is our own"
+        parsed = ip_address(address)
+        away = parsed.is_multicast or parsed.is_unspecified or parsed.is_loopback
+        away = away or parsed.is_link_local or parsed == _BROADCAST
+        return "is no node's address" if away else ""
 
     def _wrap(self, node: Node, cidr: str) -> None:
         """Send a podCIDR through the overlay."""
@@ -136,8 +149,8 @@ class _Choice:
         remote = next((ip for ip in node.internal_ips if family_of(ip) is family), "")
         if not remote:
             self._complain(node, f"none is {family}, which the overlay needs from {self.local}")
-        elif remote == self.local:
-            self._complain(node, f"{remote} is our own")
+        elif reason := self._nobodys(remote):
+            self._complain(node, f"{remote} {reason}")
         else:
             mac = mac_of(remote)
             via = next_hop(cidr, mac)

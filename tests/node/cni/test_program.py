@@ -49,7 +49,11 @@ def test_it_gets_the_call_the_namespace_and_our_state_folder(
         os.close(other)
     environ, config, descriptors = json.loads(answer.stdout)
     environ.pop("LC_CTYPE", None)  # Python's own, for a caller without a locale
-    assert environ == {**ENVIRON, "PODWIRE_NETNS_FD": str(netns)}
+    assert environ == {
+        **ENVIRON,
+        "PODWIRE_NETNS_FD": str(netns),
+        "PODWIRE_CALLER": str(os.getpid()),
+    }
     assert config == {"cniVersion": "0.4.0", "name": "podnet", "stateDir": "/ours"}
     assert netns in descriptors
     assert other not in descriptors
