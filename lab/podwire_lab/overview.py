@@ -212,11 +212,18 @@ class Lookout:
 
 
 def look(lab: Lab) -> Overview:
-    """How a lab stands now, with agents that do not run. Raises FeedError when it is gone."""
+    """How a lab stands now, and who of its nodes does not run. Raises FeedError when it is gone."""
     with Lookout(lab) as lookout:
         overview = lookout.look()
-    problems = (*_without_agents(lab, overview.nodes), *overview.problems)
+    gone = (*_without_kubelets(lab), *_without_agents(lab, overview.nodes))
+    problems = (*gone, *overview.problems)
     return msgspec.structs.replace(overview, problems=problems)
+
+
+def _without_kubelets(lab: Lab) -> Iterable[str]:
+    """Nodes on which nobody looks after pods."""
+    for node in daemons.without_runner(lab):
+        yield f"{node.name}: its kubelet does not run: its pods go on, and none comes or goes"
 
 
 def _without_agents(lab: Lab, rows: Iterable[NodeRow]) -> Iterable[str]:

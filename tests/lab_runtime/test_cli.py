@@ -76,10 +76,13 @@ def test_a_lab_s_name_that_stands_alone_is_hinted_at(command: str) -> None:
     assert "a lab is named with --name NAME" in found.output
 
 
-def test_an_agent_that_does_not_run_is_a_problem_with_its_last_words(planned: Lab) -> None:
+def test_who_does_not_run_is_a_problem_with_last_words(planned: Lab) -> None:
     home = Folders.of(planned.name).node("node1")
     (home / "agent.log").write_text("started\nkilled by a test\n")
+    kubelet = "its kubelet does not run: its pods go on, and none comes or goes"
     assert overview.look(planned).problems == (
+        f"node1: {kubelet}",
+        f"node2: {kubelet}",
         "node1: its agent does not run; it said last: killed by a test",
         "node2: its agent does not run",
     )

@@ -98,6 +98,12 @@ def runner_pid(lab: Lab, node: LabNode) -> int:
     return _pid(_role(lab, "runner", node))
 
 
+def without_runner(lab: Lab) -> tuple[LabNode, ...]:
+    """Nodes whose runner does not run."""
+    roles = processes.marked(processes.ROLE)
+    return tuple(node for node in lab.nodes if _role(lab, "runner", node) not in roles)
+
+
 def agent_status(lab: Lab, node: LabNode) -> Path:
     """The file in which the agent says how it is."""
     return Folders.of(lab.name).node(node.name) / "agent.json"

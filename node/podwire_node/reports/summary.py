@@ -92,4 +92,4 @@ class Summary:
             problems.append(f"Node {self.config.node} is not there: is that our name?")
         if self.intake.problem:
             problems.append(self.intake.problem)
-        return problems
+        return list(dict.fromkeys(problems))  # routes and masquerade both judge podCIDRs
