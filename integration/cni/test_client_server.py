@@ -1,5 +1,6 @@
 """The agent's server alone: who may talk to it, what it bears, and in which order it works."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -78,10 +79,12 @@ def connected(path: Path) -> socket.socket:
 
 
 def started(path: Path, command: str, container: str = "") -> socket.socket:
+    """A call on its way; one that was hung up on before it was sent is still a call."""
     client = connected(path)
-    client.sendall(
-        encode_request(Request({"CNI_COMMAND": command, "CNI_CONTAINERID": container}, b"{}"))
-    )
+    with contextlib.suppress(BrokenPipeError):
+        client.sendall(
+            encode_request(Request({"CNI_COMMAND": command, "CNI_CONTAINERID": container}, b"{}"))
+        )
     return client
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import msgspec
@@ -54,7 +54,7 @@ def test_a_node_that_is_deleted_is_forgotten_and_one_that_returns_is_used_again(
     gone = {ip for row in look(lab).pods if row.node == leaves.name for ip in row.ips}
     assert mentions(stays, gone), "the shop has endpoints there"
     api = [(address, 80) for address in cluster_ips(lab, "shop", "api")]
-    with customers_of(lab, stays):
+    with customers_of(lab, [stays]):
         leave(lab, leaves)
         until("its routes are gone", lambda: not cidrs & routes(stays), 20)
         until("its endpoints are gone", lambda: not mentions(stays, gone), 20)
@@ -79,7 +79,7 @@ def test_a_node_that_joins_a_running_cluster_is_used(lab: Lab) -> None:
     whole = plan_lab(lab.name, 3, kubernetes=True)
     until_in_sync(lab)
     transactions = [status(lab, node)["transactions"]["policy"] for node in lab.nodes]
-    with customers_of(lab, lab.nodes[0]):
+    with customers_of(lab, lab.nodes):
         join(whole, whole.nodes[2])
         until_ready(whole, whole.nodes[2])
         until("it has podCIDRs", lambda: bool(pod_cidrs(whole, "node3")), 20)
@@ -105,9 +105,10 @@ def has_visitor(lab: Lab, node: LabNode) -> bool:
 
 
 @contextmanager
-def customers_of(lab: Lab, node: LabNode) -> Iterator[None]:
-    """Traffic that needs no other node: from the world to that node's own frontend."""
-    rows = [row for row in look(lab).pods if row.ready and row.node == node.name]
+def customers_of(lab: Lab, nodes: Sequence[LabNode]) -> Iterator[None]:
+    """Traffic from the world to a frontend that runs on one of the nodes, and needs no other."""
+    names = {node.name for node in nodes}
+    rows = [row for row in look(lab).pods if row.ready and row.node in names]
     address = next(row.ips[0] for row in rows if row.name.startswith("frontend-"))
     enter = pod_netns(lab, "default", "visitor")
     with traffic(enter, [(address, 8080)]):
