@@ -212,4 +212,4 @@ def test_a_program_that_dies_is_named_with_its_last_words(lab: Lab) -> None:
     (problem,) = (each for each in look(lab).problems if each.startswith("kube-scheduler"))
     assert "does not run; it said last:" in problem
     plane.start(lab, ("kube-scheduler",))
-    assert look(lab).problems == ()
+    until("all is well again", lambda: look(lab).problems == (), 20)
