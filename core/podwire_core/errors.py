@@ -3,6 +3,7 @@
 PodwireError
 ├── ObjectError        one object (or one file of objects) is unusable; the rest goes on
 ├── FeedError          the source of objects as a whole cannot be read
+├── ConntrackError     the kernel does not list connections, or does not forget one
 └── NftError           the kernel, or the fake in its place, refused a transaction
     └── NftUnavailable nftables cannot be used here at all (no library, no permission)
 """
@@ -41,6 +42,10 @@ class ObjectError(PodwireError):
 
 class FeedError(PodwireError):
     """The source of objects cannot be read at all (a folder that is not there)."""
+
+
+class ConntrackError(PodwireError):
+    """The kernel refused to list connections, or to forget one; the text says what to do."""
 
 
 class NftError(PodwireError):

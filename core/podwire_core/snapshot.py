@@ -15,6 +15,7 @@ from podwire_core.objects import (
     ObjectName,
     Pod,
     Service,
+    ServiceCIDR,
 )
 
 O = TypeVar("O", bound=KubernetesObject)  # noqa: E741 - reads as "object" in the two signatures
@@ -29,6 +30,7 @@ AGENT_KINDS: dict[tuple[str, str], Kind] = {
     ("", "Service"): Service,
     ("discovery.k8s.io", "EndpointSlice"): EndpointSlice,
     ("networking.k8s.io", "NetworkPolicy"): NetworkPolicy,
+    ("networking.k8s.io", "ServiceCIDR"): ServiceCIDR,
 }
 
 

@@ -30,7 +30,7 @@ CLUSTER_ROLES = "/apis/rbac.authorization.k8s.io/v1/clusterroles"
 GROUPS = {
     "": ["nodes", "namespaces", "pods", "services"],
     "discovery.k8s.io": ["endpointslices"],
-    "networking.k8s.io": ["networkpolicies"],
+    "networking.k8s.io": ["networkpolicies", "servicecidrs"],
 }
 
 

@@ -144,6 +144,8 @@ def test_an_announcement_that_was_lost_counts_as_foreign(home: Netns, kernel: Ke
 
 
 class _Text:
+    commands = ()
+
     def __init__(self, text: str) -> None:
         self.text = text
 

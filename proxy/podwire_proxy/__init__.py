@@ -1,8 +1,22 @@
 """Services and EndpointSlices to nftables maps.
 
-frontend     Service + slices → frontends (an address and port) with their backends
-slots        which backend stands in which slot, with the least churn
-skeleton     the chains, maps and sets that never change
-elements     a frontend and its slots → the elements and the chain it needs
-services     all of it, kept up to date object by object (nft.desired.Desired)
+what is asked
+    options      what a person may choose; who counts as a pod
+    frontend     what a client dials, and how it is served
+    endpoints    slices → the endpoints of one port: all, those here, those that serve
+    plans        Service + endpoints → frontends, each with its plan; source ranges, affinity
+    health       what a healthCheckNodePort says
+    gauges       what others ask about all frontends
+    cluster      Nodes and ServiceCIDRs → where we are, who is a pod
+
+what the kernel gets
+    layout       a family's table: names, and what is asked of a packet
+    skeleton     the chains, maps and sets that never change
+    chains       those that come and go: few, and shared
+    slots        which backend stands in which slot, with the least churn
+    elements     a frontend, its plan and slots → elements and the chains they lead to
+    shares       what several frontends need alike
+    cidrs        networks as interval sets need them
+
+    services     all of it, kept up to date object by object (nft.desired.Desired)
 """

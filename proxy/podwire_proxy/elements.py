@@ -1,47 +1,130 @@
-"""A frontend and its slots as nft objects, and back from what the kernel holds."""
+"""A frontend, its plan and its slots as nft objects, and back from what the kernel holds."""
 
 from __future__ import annotations
 
-import ipaddress
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
-from podwire_core.family import Family, family_of, spelled
 from podwire_core.nft.objects import Element, Key, Object
-from podwire_core.nft.statements import goto
-from podwire_proxy import skeleton
-from podwire_proxy.frontend import Backend, Frontend, Via
+from podwire_core.nft.statements import DROP, goto
+from podwire_proxy import layout as names
+from podwire_proxy.chains import Chains, Sizes, guard, member_parts, remember
+from podwire_proxy.frontend import Affinity, Backend, Frontend, Guard, Plan, Policy
+from podwire_proxy.layout import Layout, slots, table
+from podwire_proxy.slots import assign
 
 
-def frontend_objects(
-    frontend: Frontend, label: str, slots: tuple[Backend, ...]
-) -> Iterator[Object]:
+class Served(NamedTuple):
+    """What is in force of a frontend, as far as it was asked for: its plan, its slots."""
+
+    plan: Plan
+    first: tuple[Backend, ...]
+    second: tuple[Backend, ...]
+
+    @classmethod
+    def after(cls, before: Served | None, plan: Plan, frontend: Frontend, state: State) -> Served:
+        """The slots that change least; of a frontend that is new, from what the kernel holds."""
+        if before is not None:
+            first, second = before.first, before.second
+        else:
+            first = slots_in_force(frontend, state)
+            second = slots_in_force(frontend, state, second=True) if plan.second else ()
+        return cls(plan, assign(first, plan.first), assign(second, plan.second))
+
+    @property
+    def sizes(self) -> Sizes:
+        """How many endpoints each list has."""
+        return Sizes(len(self.first), len(self.second))
+
+
+State = Mapping[Key, str]
+
+
+def frontend_objects(layout: Layout, frontend: Frontend, served: Served) -> Iterator[Object]:
     """Everything one frontend needs in force; a part of it others need too (see shares).
 
     The verdict that leads to it comes last.
     """
-    home = skeleton.table(frontend.family)
-    nodeport = frontend.via is Via.NODE_PORT
-    for number, backend in enumerate(slots):
-        key = _slot_parts(frontend, number)
-        yield Element(home, _endpoint_map(frontend), key, (backend.address, str(backend.port)))
-        yield Element(home, skeleton.HAIRPIN, (backend.address, backend.address))
-    if frontend.via is Via.CLUSTER_IP:
-        yield Element(home, skeleton.CLUSTER_IPS, (frontend.address,))
-    else:
-        yield Element(home, skeleton.EXTERNAL_NODEPORTS, frontend.parts)
-    if slots:
-        chain = skeleton.choose(frontend.family, frontend.protocol, len(slots), nodeport=nodeport)
-        yield chain
-        source = skeleton.NODEPORTS if nodeport else skeleton.FRONTENDS
-        yield Element(home, source, frontend.parts, goto(chain.name), label)
-    else:
-        refusals = skeleton.UNAVAILABLE_NODEPORTS if nodeport else skeleton.UNAVAILABLE
-        yield Element(home, refusals, frontend.parts, goto(skeleton.REFUSE), label)
+    plan = served.plan
+    yield from _slots(layout, frontend, served)
+    yield from _kind(layout, frontend, plan)
+    if plan.affinity:
+        yield from _affinity(layout, frontend, served, plan.affinity)
+    if plan.guard:
+        yield from _guard(layout, frontend, plan.guard)
+    yield from _verdicts(layout, frontend, served)
 
 
-def slots_in_force(frontend: Frontend, state: Mapping[Key, str]) -> tuple[Backend, ...]:
+def _slots(layout: Layout, frontend: Frontend, served: Served) -> Iterator[Element]:
+    for second, backends in ((False, served.first), (True, served.second)):
+        name = _slot_map(frontend, second=second)
+        for number, backend in enumerate(backends):
+            key = _slot_parts(frontend, number)
+            yield Element(layout.table, name, key, (backend.address, str(backend.port)))
+    near = served.plan.near
+    if near:
+        for address in sorted({each.address for each in (*served.first, *served.second)} & near):
+            yield Element(layout.table, names.HAIRPIN, (address, address))
+
+
+def _kind(layout: Layout, frontend: Frontend, plan: Plan) -> Iterator[Element]:
+    """What masquerade and refusals need to know."""
+    if not plan.external:
+        yield Element(layout.table, names.CLUSTER_IPS, (frontend.address,))
+        return
+    name = names.EXTERNAL_NODEPORTS if frontend.is_nodeport else names.EXTERNAL
+    everyone = plan.policy is Policy.CLUSTER
+    chain = names.TAKE_NODE_ADDRESS if everyone else names.TAKE_IT_FROM_NODE
+    yield Element(layout.table, name, frontend.parts, goto(chain))
+
+
+def _affinity(
+    layout: Layout, frontend: Frontend, served: Served, sticky: Affinity
+) -> Iterator[Object]:
+    plan, home = served.plan, layout.table
+    first = Policy.LOCAL if plan.policy is Policy.LOCAL else Policy.CLUSTER
+    for policy, backends in ((first, served.first), (Policy.LOCAL, served.second)):
+        for address, port in backends:
+            key = member_parts(sticky.of(policy), address, port)
+            yield Element(home, names.members(frontend.protocol), key)
+    chains = remember(layout, frontend.protocol, plan.policy, served.sizes, sticky)
+    yield from chains
+    if chains:
+        name = names.REMEMBERED_NODEPORTS if frontend.is_nodeport else names.REMEMBERED
+        yield Element(home, name, frontend.parts, goto(chains[-1].name))
+
+
+def _guard(layout: Layout, frontend: Frontend, ranges: Guard) -> Iterator[Object]:
+    sources, chain = guard(layout, ranges)
+    yield from sources
+    yield chain
+    if ranges.node:
+        yield Element(layout.table, names.SELF_VIPS, (frontend.address, frontend.address))
+    yield Element(layout.table, names.GUARDED, frontend.parts, goto(chain.name))
+
+
+def _verdicts(layout: Layout, frontend: Frontend, served: Served) -> Iterator[Object]:
+    plan, home, nodeport = served.plan, layout.table, frontend.is_nodeport
+    chains = Chains(layout, frontend.protocol, nodeport)
+    way = chains.way(plan.policy, served.sizes, plan.affinity)
+    if not way or plan.lacks_local:
+        verdict = DROP if plan.lacks_local else goto(names.REFUSE)
+        name = names.UNAVAILABLE_NODEPORTS if nodeport else names.UNAVAILABLE
+        yield Element(home, name, frontend.parts, verdict, plan.label)
+    if way:
+        yield from way
+        name = names.NODEPORTS if nodeport else names.FRONTENDS
+        yield Element(home, name, frontend.parts, goto(way[-1].name), plan.label)
+
+
+def slots_in_force(
+    frontend: Frontend, state: State, *, second: bool = False
+) -> tuple[Backend, ...]:
     """The slots that the kernel holds for a frontend: how a restarted proxy goes on."""
-    prefix = (*skeleton.table(frontend.family).key, "element", _endpoint_map(frontend))
+    if not state:
+        return ()
+    name = _slot_map(frontend, second=second)
+    prefix = (*table(frontend.family).key, "element", name)
     found: list[Backend] = []
     while True:
         key: Key = (*prefix, " . ".join(_slot_parts(frontend, len(found))))
@@ -53,29 +136,8 @@ def slots_in_force(frontend: Frontend, state: Mapping[Key, str]) -> tuple[Backen
         found.append(Backend(address, int(port)))
 
 
-def cluster_elements(node_ips: Iterable[str], pod_cidrs: Iterable[str]) -> Iterator[Element]:
-    """The node's own addresses, and where all pods live (disjoint, as interval sets need)."""
-    for address in sorted(set(node_ips)):
-        yield Element(skeleton.table(family_of(address)), skeleton.NODE_IPS, (address,))
-    known = sorted(set(pod_cidrs))
-    v4 = (ipaddress.IPv4Network(cidr) for cidr in known if family_of(cidr) is Family.IPV4)
-    v6 = (ipaddress.IPv6Network(cidr) for cidr in known if family_of(cidr) is Family.IPV6)
-    for v4_network in ipaddress.collapse_addresses(v4):
-        yield _pod_cidr(spelled(v4_network))
-    for v6_network in ipaddress.collapse_addresses(v6):
-        yield _pod_cidr(spelled(v6_network))
-
-
-def _pod_cidr(network: str) -> Element:
-    """An element of pod-cidrs; nft lists a network of one address without its length."""
-    family = family_of(network)
-    return Element(
-        skeleton.table(family), skeleton.POD_CIDRS, (network.removesuffix(f"/{family.bits}"),)
-    )
-
-
-def _endpoint_map(frontend: Frontend) -> str:
-    return skeleton.endpoints(frontend.protocol, nodeport=frontend.via is Via.NODE_PORT)
+def _slot_map(frontend: Frontend, *, second: bool) -> str:
+    return slots(frontend.protocol, nodeport=frontend.is_nodeport, second=second)
 
 
 def _slot_parts(frontend: Frontend, number: int) -> tuple[str, ...]:

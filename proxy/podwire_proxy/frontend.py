@@ -1,27 +1,26 @@
-"""A Service and its EndpointSlices as frontends with backends.
+"""What a client dials, and how it is served.
 
-A frontend is what a client dials: an address, a protocol and a port; or, for a NodePort,
-any of the node's addresses. A backend is where it may end up: a pod's address and port.
-Endpoint ports join a Service's port by name and protocol, never by number.
+    Frontend   an address, a protocol, a port; without address a NodePort
+    Plan       to which endpoints it leads, and what else happens to the packet
+    Backend    an endpoint's address and port
+
+A frontend leads to one of two lists of endpoints, or to one of them by who asks:
+
+    CLUSTER    all of the cluster's (a ClusterIP, or externalTrafficPolicy Cluster)
+    LOCAL      this node's alone (internalTrafficPolicy Local)
+    SPLIT      pods and the node itself to all, the world to this node's
+               (externalTrafficPolicy Local, and its short circuits)
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
-from podwire_core.errors import ObjectError
-from podwire_core.family import Family, family_of
-from podwire_core.objects import (
-    Endpoint,
-    EndpointPort,
-    EndpointSlice,
-    Protocol,
-    Service,
-    ServicePort,
-)
+from podwire_core.family import Family
+from podwire_core.nft.objects import digest
+from podwire_core.objects import Protocol
 
 
 class Backend(NamedTuple):
@@ -31,22 +30,19 @@ class Backend(NamedTuple):
     port: int
 
 
-class Via(StrEnum):
-    """How a frontend is dialled."""
-
-    CLUSTER_IP = "cluster-ip"
-    NODE_PORT = "node-port"
-
-
 @dataclass(frozen=True, slots=True, order=True)
 class Frontend:
-    """What a client dials. `address` is empty for a NodePort: any address of the node."""
+    """What a client dials. `address` is empty for a NodePort: any of the node's addresses."""
 
     family: Family
-    via: Via
     address: str
     protocol: Protocol
     port: int
+
+    @property
+    def is_nodeport(self) -> bool:
+        """Whether it answers at the node's addresses."""
+        return not self.address
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -59,81 +55,70 @@ class Frontend:
         return f"{address or 'node'}:{self.port}/{self.protocol}"
 
 
+class Policy(StrEnum):
+    """Which list of endpoints serves a frontend; see the module."""
+
+    CLUSTER = "cluster"
+    LOCAL = "local"
+    SPLIT = "split"
+
+
+class Affinity(NamedTuple):
+    """A client returns to its endpoint. name: whose affinity; timeout: seconds since the last."""
+
+    name: str
+    timeout: int
+
+    def of(self, policy: Policy) -> tuple[int, int]:
+        """Two numbers of 32 bits that name one list of one Service's port, and no other."""
+        number = int(digest(f"{self.name} {policy}", 16), 16)
+        return number >> 32, number & 0xFFFFFFFF
+
+
+class Guard(NamedTuple):
+    """loadBalancerSourceRanges of one family; node: they hold the node, and so the VIP itself."""
+
+    ranges: tuple[str, ...]
+    node: bool
+
+    @property
+    def name(self) -> str:
+        """Equal ranges share a chain and a set."""
+        return digest(f"{' '.join(self.ranges)} {self.node}", 12)
+
+
 @dataclass(frozen=True, slots=True)
-class Backends:
-    """Who serves a frontend: `label` is namespace/name:port of the Service, for people."""
+class Plan:
+    """How a frontend is served.
+
+    label: namespace/name:port of the Service, for people. external: it is dialled from outside
+    (NodePort, LoadBalancer, external IP). alive: some endpoint could serve, be it on this node
+    or another. near: addresses of endpoints that may reach themselves through this node.
+    serving: UDP alone, endpoints whose open conversations go on.
+    """
 
     label: str
-    usable: frozenset[Backend]
+    policy: Policy
+    external: bool
+    cluster: frozenset[Backend]
+    local: frozenset[Backend]
+    alive: bool
+    near: frozenset[str] = frozenset()
+    affinity: Affinity | None = None
+    guard: Guard | None = None
+    serving: frozenset[Backend] = frozenset()
 
+    @property
+    def first(self) -> frozenset[Backend]:
+        """The endpoints of the list that `endpoints-…` holds: of LOCAL the local ones."""
+        return self.local if self.policy is Policy.LOCAL else self.cluster
 
-def frontends_of(
-    service: Service, slices: Iterable[EndpointSlice]
-) -> tuple[dict[Frontend, Backends], list[ObjectError]]:
-    """The Service's frontends with their backends, and what could not be used.
+    @property
+    def second(self) -> frozenset[Backend]:
+        """The endpoints that `local-endpoints-…` holds, for the world outside."""
+        return self.local if self.policy is Policy.SPLIT else frozenset()
 
-    Empty for headless Services and ExternalName. A backend of one family never serves an
-    address of the other.
-    """
-    known = sorted(slices, key=lambda each: each.name)
-    problems = [problem for each in known for problem in _wrong_addresses(each)]
-    frontends: dict[Frontend, Backends] = {}
-    for address in service.cluster_ips:
-        family = family_of(address)
-        for port in service.spec.ports or ():
-            backends = Backends(_label(service, port), usable_backends(known, port, family))
-            frontends[Frontend(family, Via.CLUSTER_IP, address, port.protocol, port.port)] = (
-                backends
-            )
-            if port.node_port:
-                key = Frontend(family, Via.NODE_PORT, "", port.protocol, port.node_port)
-                frontends[key] = backends
-    return frontends, problems
-
-
-def usable_backends(
-    slices: Iterable[EndpointSlice], port: ServicePort, family: Family
-) -> frozenset[Backend]:
-    """Ready endpoints; when there are none, those that end but still serve.
-
-    (KEP-1669; facts of conditions that are not set: ready, serving, not terminating.)
-    """
-    ready: set[Backend] = set()
-    ending: set[Backend] = set()
-    for each in slices:
-        if each.address_type != family:
-            continue
-        numbers = [row.port for row in each.ports or () if row.port and _joins(row, port)]
-        for endpoint in each.endpoints or ():
-            address = endpoint.addresses[0] if endpoint.addresses else ""
-            if not address or family_of(address) is not family:
-                continue
-            found = {Backend(address, number) for number in numbers}
-            if endpoint.ready:
-                ready |= found
-            elif _serves_its_end(endpoint):
-                ending |= found
-    return frozenset(ready or ending)
-
-
-def _joins(row: EndpointPort, port: ServicePort) -> bool:
-    return (row.name or "") == port.name and row.protocol is port.protocol
-
-
-def _serves_its_end(endpoint: Endpoint) -> bool:
-    return endpoint.conditions.terminating is True and endpoint.conditions.serving is not False
-
-
-def _label(service: Service, port: ServicePort) -> str:
-    return f"{service.name}:{port.name or port.port}"
-
-
-def _wrong_addresses(each: EndpointSlice) -> Iterable[ObjectError]:
-    """Addresses that are not of the slice's addressType."""
-    if each.address_type == "FQDN":
-        return
-    for index, endpoint in enumerate(each.endpoints or ()):
-        address = endpoint.addresses[0] if endpoint.addresses else ""
-        if address and family_of(address) != each.address_type:
-            label, field = f"EndpointSlice {each.name}", f"endpoints[{index}].addresses[0]"
-            yield ObjectError("", label, field, f"{address} is not {each.address_type}")
+    @property
+    def lacks_local(self) -> bool:
+        """Whether a policy asks for endpoints on this node, and they are all elsewhere."""
+        return self.alive and not self.local and self.policy is not Policy.CLUSTER

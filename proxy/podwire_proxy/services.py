@@ -1,6 +1,6 @@
 """The proxy's desired state, kept up to date object by object.
 
-    Service, slices ─► frontends ─► (older Service wins) ─► slots ─► elements
+    Service, slices ─► frontends, plans ─► (older Service wins) ─► slots ─► elements
 
 A change costs what it touches: an endpoint that comes or goes changes its own slot, the
 frontend's verdict (another count, another choose chain) and nothing of any other Service.
@@ -19,19 +19,35 @@ from typing import NamedTuple
 
 from podwire_core.claims import Claims
 from podwire_core.errors import ObjectError
-from podwire_core.family import FAMILIES
+from podwire_core.family import FAMILIES, Family
 from podwire_core.nft.desired import Walk
-from podwire_core.nft.objects import Chain, Element, Key, Object, Table
-from podwire_core.objects import EndpointSlice, Node, ObjectName, Service
+from podwire_core.nft.objects import Key, Object, Table
+from podwire_core.objects import (
+    EndpointSlice,
+    Node,
+    ObjectName,
+    Protocol,
+    Service,
+    ServiceCIDR,
+)
 from podwire_core.snapshot import Change, Snapshot
-from podwire_proxy import skeleton
-from podwire_proxy.elements import cluster_elements, frontend_objects, slots_in_force
-from podwire_proxy.frontend import Backend, Backends, Frontend, frontends_of
-from podwire_proxy.shares import Shares, by_key
-from podwire_proxy.slots import assign
+from podwire_proxy import layout as names
+from podwire_proxy.cluster import Cluster
+from podwire_proxy.elements import Served, frontend_objects
+from podwire_proxy.endpoints import Place
+from podwire_proxy.frontend import Backend, Frontend, Plan
+from podwire_proxy.gauges import Gauges, Lacking
+from podwire_proxy.health import HealthCheck
+from podwire_proxy.layout import Layout
+from podwire_proxy.options import Options
+from podwire_proxy.plans import Planned, plan
+from podwire_proxy.shares import Shares, by_key, is_shared
+from podwire_proxy.skeleton import skeleton
 
-TABLES = tuple(skeleton.table(family) for family in FAMILIES)
+TABLES = tuple(names.table(family) for family in FAMILIES)
 NOT_OURS = frozenset({"service.kubernetes.io/service-proxy-name", "service.kubernetes.io/headless"})
+
+_MEMBERS = {names.members(protocol): protocol for protocol in Protocol}
 
 
 class Claimant(NamedTuple):
@@ -39,13 +55,6 @@ class Claimant(NamedTuple):
 
     created: str
     name: ObjectName
-
-
-class Served(NamedTuple):
-    """What is in force of a frontend, as far as it was asked for."""
-
-    label: str
-    slots: tuple[Backend, ...]
 
 
 class Services:
@@ -56,19 +65,29 @@ class Services:
     the first update, which tells of every object, and let go.
     """
 
-    def __init__(self, node: str, adopted: Mapping[Key, str] | None = None) -> None:
-        self._node = node
+    def __init__(
+        self,
+        node: str,
+        adopted: Mapping[Key, str] | None = None,
+        options: Options | None = None,
+    ) -> None:
+        self._options = options or Options()
         self._adopted: Mapping[Key, str] = adopted or {}
         self._slices: dict[ObjectName, dict[ObjectName, EndpointSlice]] = {}
         self._slice_owner: dict[ObjectName, ObjectName] = {}
         self._claimants: dict[ObjectName, Claimant] = {}
-        self._frontends: Claims[Claimant, Frontend, Backends] = Claims()
+        self._frontends: Claims[Claimant, Frontend, Plan] = Claims()
         self._served: dict[Frontend, Served] = {}
         self._shares = Shares()
-        self._skeleton = by_key(each for family in FAMILIES for each in skeleton.skeleton(family))
-        self._cluster: dict[Key, Object] = {}
+        self._gauges = Gauges()
+        self._cluster = Cluster(Place(node))
+        self._layouts = self._cluster.layouts(self._options)
+        self._fixed = self._fixed_objects()
         self._problems: dict[ObjectName, list[ObjectError]] = {}
+        self._health: dict[ObjectName, HealthCheck] = {}
         self._told = False
+        #: Maps of remembered clients of which some may go to an endpoint that is none any more.
+        self.forgetful: set[tuple[Family, Protocol]] = set()
 
     @property
     def tables(self) -> Sequence[Table]:
@@ -82,7 +101,7 @@ class Services:
 
     @property
     def problems(self) -> Sequence[ObjectError]:
-        """Endpoints that cannot be used, and addresses that an older Service holds already."""
+        """What of the objects cannot be used, and addresses that an older Service holds already."""
         found = [error for name in sorted(self._problems) for error in self._problems[name]]
         for claimant in sorted(self._frontends.rivals()):
             for frontend, holder in self._frontends.losers(claimant).items():
@@ -90,18 +109,48 @@ class Services:
                 found.append(ObjectError("", f"Service {claimant.name}", "spec.ports", reason))
         return found
 
+    @property
+    def health_checks(self) -> Mapping[ObjectName, HealthCheck]:
+        """What each healthCheckNodePort is to say."""
+        return self._health
+
+    @property
+    def udp_serving(self) -> Mapping[Frontend, frozenset[Backend]]:
+        """UDP frontends, and the endpoints whose conversations go on."""
+        return self._gauges.udp_serving
+
+    @property
+    def udp_changes(self) -> int:
+        """How often udp_serving has changed."""
+        return self._gauges.udp_changes
+
+    @property
+    def no_local(self) -> Mapping[Family, Lacking]:
+        """How many frontends drop because no endpoint is on this node."""
+        return self._gauges.no_local
+
     def backends(self, frontend: Frontend) -> tuple[Backend, ...]:
         """The backends of a frontend in the order of their slots; for people and drawings."""
         served = self._served.get(frontend)
-        return served.slots if served else ()
+        return served.first if served else ()
+
+    def may_return(self, family: Family, protocol: Protocol, client: str, endpoint: str) -> bool:
+        """Whether a remembered client (`10.244.1.4 . 17 . 4`) may go back to `10.244.1.9 . 80`."""
+        numbers = client.partition(" . ")[2]
+        name = names.members(protocol)
+        return self._shares.wants(family, name, f"{numbers} . {endpoint}")
 
     def update(self, snapshot: Snapshot, changes: Sequence[Change]) -> Mapping[Key, Object | None]:
         """See Desired.update. The first answer is a walk: use it before the next update."""
         answer: dict[Key, Object | None] = {}
-        if any(change.kind is Node for change in changes):
-            answer.update(self._update_cluster(snapshot))
+        dirty = self._dirty(changes)
+        if any(change.kind in {Node, ServiceCIDR} for change in changes):
+            moved, changed = self._update_cluster(snapshot)
+            answer.update(changed)
+            if moved:
+                dirty |= self._claimants.keys()
         touched: set[Frontend] = set()
-        for name in sorted(self._dirty(changes)):
+        for name in sorted(dirty):
             touched |= self._update_service(name, snapshot.get(Service, name))
         for frontend in sorted(touched):
             changed = self._update_frontend(frontend)
@@ -109,26 +158,21 @@ class Services:
                 answer.update(changed)
         self._adopted = {}
         if self._told:
+            self._note_forgotten(answer)
             return answer
         self._told = True
+        self.forgetful = {(family, protocol) for family in FAMILIES for protocol in Protocol}
         return self.wanted
 
     def _walk(self) -> Iterator[Object]:
         """See nft.desired.Walk: what a verdict leads to stands before the verdict."""
-        yield from self._skeleton.values()
-        yield from self._cluster.values()
-        yield from self._shares.chains()
-        yield from self._shares.elements(skeleton.HAIRPIN)
-        address = ""
+        yield from self._fixed.values()
+        yield from self._shares.walk()
         for frontend in sorted(self._served):
-            for each in frontend_objects(frontend, *self._served[frontend]):
-                if isinstance(each, Chain) or (
-                    isinstance(each, Element)
-                    and (each.set == skeleton.HAIRPIN or each.parts == (address,))
-                ):
-                    continue  # it came already
-                yield each
-            address = frontend.address
+            layout = self._layouts[frontend.family]
+            for each in frontend_objects(layout, frontend, self._served[frontend]):
+                if not is_shared(each):
+                    yield each
 
     def _dirty(self, changes: Iterable[Change]) -> set[ObjectName]:
         """Services that a change concerns; slices are filed under theirs on the way."""
@@ -141,10 +185,10 @@ class Services:
         return dirty
 
     def _file_slice(self, change: Change) -> set[ObjectName]:
-        """A slice may come, change, go, or be relabelled to another Service."""
+        """The Services that a slice belonged and belongs to."""
         before = self._slice_owner.pop(change.name, None)
         if before is not None:
-            self._slices[before].pop(change.name)
+            del self._slices[before][change.name]
             if not self._slices[before]:
                 del self._slices[before]
         new = change.new if change.new and NOT_OURS.isdisjoint(change.new.labels) else None
@@ -155,39 +199,80 @@ class Services:
         return {name for name in (before, after) if name is not None}
 
     def _update_service(self, name: ObjectName, service: Service | None) -> set[Frontend]:
-        """Frontends whose backends changed because this Service did."""
+        """Frontends whose plan changed because this Service did."""
         touched: set[Frontend] = set()
-        wanted: dict[Frontend, Backends] = {}
-        self._problems.pop(name, None)
+        planned = Planned({}, [])
         before = self._claimants.pop(name, None)
         if service is not None and NOT_OURS.isdisjoint(service.labels):
-            wanted, problems = frontends_of(service, self._slices.get(name, {}).values())
-            if problems:
-                self._problems[name] = problems
+            planned = plan(service, self._slices.get(name, {}).values(), self._cluster.place)
             self._claimants[name] = Claimant(service.metadata.creation_timestamp or "~", name)
+        self._tell(name, planned)
         after = self._claimants.get(name)
         if before is not None and before != after:
             touched |= self._frontends.replace(before, {}).keys()
         if after is not None:
-            touched |= self._frontends.replace(after, wanted).keys()
+            touched |= self._frontends.replace(after, planned.frontends).keys()
         return touched
 
+    def _tell(self, name: ObjectName, planned: Planned) -> None:
+        self._problems.pop(name, None)
+        self._health.pop(name, None)
+        if planned.problems:
+            self._problems[name] = planned.problems
+        if planned.health:
+            self._health[name] = planned.health
+
     def _update_frontend(self, frontend: Frontend) -> Mapping[Key, Object | None]:
-        """Objects that changed because this frontend's backends did."""
+        """Objects that changed because this frontend's plan did."""
+        layout = self._layouts[frontend.family]
         before = self._served.pop(frontend, None)
-        have = by_key(frontend_objects(frontend, *before)) if before else {}
+        have = by_key(frontend_objects(layout, frontend, before)) if before else {}
         now = self._frontends.winners.get(frontend)
         want: dict[Key, Object] = {}
         if now is not None:
-            slots = before.slots if before else slots_in_force(frontend, self._adopted)
-            served = self._served[frontend] = Served(now.label, assign(slots, now.usable))
-            want = by_key(frontend_objects(frontend, *served))
+            served = Served.after(before, now, frontend, self._adopted)
+            self._served[frontend] = served
+            want = by_key(frontend_objects(layout, frontend, served))
+        self._gauges.replace(frontend, before.plan if before else None, now)
         return self._shares.replace(have, want)
 
-    def _update_cluster(self, snapshot: Snapshot) -> Mapping[Key, Object | None]:
-        mine = snapshot.get(Node, ObjectName("", self._node))
-        cidrs = [cidr for node in snapshot.all(Node) for cidr in node.pod_cidrs]
-        before = self._cluster
-        self._cluster = by_key(cluster_elements(mine.internal_ips if mine else (), cidrs))
-        gone = dict.fromkeys(before.keys() - self._cluster.keys())
-        return {**gone, **{k: v for k, v in self._cluster.items() if k not in before}}
+    def _update_cluster(self, snapshot: Snapshot) -> tuple[bool, Mapping[Key, Object | None]]:
+        """Whether Services have to be looked at anew, and what changed beside them."""
+        cluster = Cluster.of(self._cluster.place.node, self._options, snapshot)
+        if cluster == self._cluster:
+            return False, {}
+        moved = cluster.place != self._cluster.place
+        self._cluster = cluster
+        answer = self._relayout(cluster.layouts(self._options))
+        before, self._fixed = self._fixed, self._fixed_objects()
+        for key in before.keys() - self._fixed.keys():
+            answer[key] = None
+        for key, each in self._fixed.items():
+            if before.get(key) != each:
+                answer[key] = each
+        return moved, answer
+
+    def _relayout(self, layouts: dict[Family, Layout]) -> dict[Key, Object | None]:
+        """Chains that ask who is a pod, when no one could tell before, or no one can any more."""
+        answer: dict[Key, Object | None] = {}
+        old, self._layouts = self._layouts, layouts
+        for frontend, served in self._served.items():
+            before, now = old[frontend.family], layouts[frontend.family]
+            if before != now:
+                have = by_key(frontend_objects(before, frontend, served))
+                answer |= self._shares.replace(
+                    have, by_key(frontend_objects(now, frontend, served))
+                )
+        return answer
+
+    def _fixed_objects(self) -> dict[Key, Object]:
+        """The skeleton and what Nodes and ServiceCIDRs say."""
+        made = by_key(each for layout in self._layouts.values() for each in skeleton(layout))
+        return made | by_key(self._cluster.elements(self._options))
+
+    def _note_forgotten(self, answer: Mapping[Key, Object | None]) -> None:
+        """Endpoints that are none any more: their clients are to be forgotten."""
+        for key, each in answer.items():
+            if each is None and len(key) == 5 and key[3] in _MEMBERS:
+                family = next(family for family in FAMILIES if family.nft == key[0])
+                self.forgetful.add((family, _MEMBERS[key[3]]))

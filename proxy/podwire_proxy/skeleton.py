@@ -1,6 +1,9 @@
 """The part of the proxy's tables that never changes: chains, maps and sets, one per family.
 
     hook          type    priority   why there
+    prerouting    filter  -300       with NodePorts at localhost: no one else may send there
+    prerouting    filter  -110       source ranges, of what the client dialled: before DNAT
+    output        filter  -110       the same for the node's own processes
     prerouting    nat     -100       pods and the world outside: before routing, so that the
                                      packet is routed to the endpoint and not to the VIP
     output        nat     -100       the node's own processes (nft 1.0.6 refuses the name
@@ -8,6 +11,8 @@
     input         filter  0          refusals of NodePorts
     forward       filter  0          refusals of VIPs; a reject in prerouting needs Linux 5.9
     output        filter  0          refusals for the node's own processes
+    postrouting   filter  90         remembers who went where: after the choice, and while the
+                                     packet has its client's address
     postrouting   nat     100        masquerade, decided from the connection's original
                                      destination, so no packet mark is used
 
@@ -19,170 +24,226 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from podwire_core.family import Family
 from podwire_core.nft.expressions import (
     CT_STATE,
     CT_STATUS,
     DPORT,
+    IIFNAME,
     L4PROTO,
     ORIGINAL_DPORT,
-    Field,
+    Concat,
     Numgen,
     concat,
+    constant,
     daddr,
     dport,
     original_daddr,
     saddr,
 )
-from podwire_core.nft.objects import Chain, Hook, Object, Rule, Set, Table
-from podwire_core.nft.statements import Dnat, Masquerade, Match, Reject, Vmap, goto, jump
+from podwire_core.nft.objects import Chain, Hook, Object, Rule, Set
+from podwire_core.nft.statements import (
+    DROP,
+    RETURN,
+    Masquerade,
+    Match,
+    Reject,
+    Vmap,
+    goto,
+    jump,
+)
 from podwire_core.objects import Protocol
+from podwire_proxy import layout as names
+from podwire_proxy.cidrs import LOOPBACK
+from podwire_proxy.layout import Layout
+from podwire_proxy.plans import AFFINITY_SECONDS
 
-TABLE_NAME = "podwire-proxy"
-
-FRONTENDS = "frontends"
-NODEPORTS = "nodeports"
-UNAVAILABLE = "unavailable"
-UNAVAILABLE_NODEPORTS = "unavailable-nodeports"
-CLUSTER_IPS = "cluster-ips"
-NODE_IPS = "node-ips"
-POD_CIDRS = "pod-cidrs"
-HAIRPIN = "hairpin"
-EXTERNAL_NODEPORTS = "external-nodeports"
-REFUSE = "refuse"
+#: Clients that are remembered at once, for each protocol; at 200 bytes each.
+AFFINITY_SIZE = 262_144
 
 _NEW = Match(CT_STATE, values=("new",))
+_TRANSLATED = Match(CT_STATUS, values=("dnat",))
+_NODEPORT = concat(L4PROTO, DPORT)
 
 
-def table(family: Family) -> Table:
-    """The proxy's table of a family."""
-    return Table(family, TABLE_NAME)
+def skeleton(layout: Layout) -> Iterator[Object]:
+    """Every object of a family's table but what comes and goes; what is named comes first."""
+    yield layout.table
+    yield from _maps(layout)
+    yield from _affinity(layout)
+    yield from _sets(layout)
+    yield from _guard_chains(layout)
+    yield from _service_chains(layout)
+    yield from _refusal_chains(layout)
+    yield from _remember_chains(layout)
+    yield from _masquerade_chains(layout)
 
 
-def endpoints(protocol: Protocol, *, nodeport: bool) -> str:
-    """The map of the slots of every frontend of one protocol.
-
-    A map for each protocol, because nft 1.0.6 refuses a rule whose map holds ports of no
-    protocol (`th dport`) once the map is in the kernel: docs/decisions/01-endpoint-maps.md.
-    """
-    return f"{'nodeport-' if nodeport else ''}endpoints-{protocol.nft}"
+def _vip(layout: Layout) -> Concat:
+    return concat(daddr(layout.family), L4PROTO, DPORT)
 
 
-def choose(family: Family, protocol: Protocol, backends: int, *, nodeport: bool) -> Chain:
-    """One chain for every frontend that has this many backends, however many frontends."""
-    name = f"{'nodeport-' if nodeport else ''}choose-{backends}-{protocol.nft}"
-    pick = concat(*_slot_key(family, protocol, nodeport=nodeport), Numgen(backends))
-    why = "the one endpoint" if backends == 1 else f"one of {backends} endpoints at random"
-    source = endpoints(protocol, nodeport=nodeport)
-    return Chain(table(family), name, (Rule((Dnat(family, pick, source),), why),))
-
-
-def _slot_key(family: Family, protocol: Protocol, *, nodeport: bool) -> tuple[Field, ...]:
-    port = dport(protocol.nft)
-    return (port,) if nodeport else (daddr(family), port)
-
-
-def skeleton(family: Family) -> Iterator[Object]:
-    """Every object of a family's table but elements and choose chains."""
-    yield table(family)
-    yield from _maps(family)
-    yield from _sets(family)
-    yield from _service_chains(family)
-    yield from _refusal_chains(family)
-    yield from _masquerade_chains(family)
-
-
-def _maps(family: Family) -> Iterator[Set]:
-    home = table(family)
-    vip = (daddr(family), L4PROTO, DPORT)
-    nodeport = (L4PROTO, DPORT)
-    yield Set(home, FRONTENDS, concat(*vip), "what a client dials", "verdict")
-    yield Set(home, NODEPORTS, concat(*nodeport), "dialled at a node's address", "verdict")
-    yield Set(home, UNAVAILABLE, concat(*vip), "frontends with no endpoint", "verdict")
-    yield Set(home, UNAVAILABLE_NODEPORTS, concat(*nodeport), "NodePorts with none", "verdict")
+def _maps(layout: Layout) -> Iterator[Set]:
+    home, vip = layout.table, _vip(layout)
+    for name, key, why in (
+        (names.FRONTENDS, vip, "what a client dials"),
+        (names.NODEPORTS, _NODEPORT, "dialled at a node's address"),
+        (names.UNAVAILABLE, vip, "frontends that no endpoint serves"),
+        (names.UNAVAILABLE_NODEPORTS, _NODEPORT, "NodePorts that none serves"),
+        (names.EXTERNAL, vip, "dialled from outside: who is masqueraded"),
+        (names.EXTERNAL_NODEPORTS, _NODEPORT, "the same of NodePorts"),
+        (names.REMEMBERED, vip, "frontends whose clients return to their endpoint"),
+        (names.REMEMBERED_NODEPORTS, _NODEPORT, "the same of NodePorts"),
+        (names.GUARDED, vip, "frontends that some sources alone may dial"),
+    ):
+        yield Set(home, name, key, why, "verdict")
     for protocol in Protocol:
-        backend = concat(daddr(family), dport(protocol.nft))
-        for at_node, whose in ((False, "frontend"), (True, "NodePort")):
-            slot = concat(*_slot_key(family, protocol, nodeport=at_node), Numgen(2))
-            name = endpoints(protocol, nodeport=at_node)
-            yield Set(home, name, slot, f"{protocol} slots of each {whose}", backend)
+        backend = concat(daddr(layout.family), dport(protocol.nft))
+        for nodeport, whose in ((False, "frontend"), (True, "NodePort")):
+            picked = names.slot_key(layout.family, protocol, nodeport=nodeport)
+            for second, what in ((False, "slots"), (True, "slots here")):
+                name = names.slots(protocol, nodeport=nodeport, second=second)
+                slot = concat(*picked, Numgen(2))
+                yield Set(home, name, slot, f"{protocol} {what} of each {whose}", backend)
 
 
-def _sets(family: Family) -> Iterator[Set]:
-    home = table(family)
-    yield Set(home, CLUSTER_IPS, daddr(family), "addresses of Services")
-    yield Set(home, NODE_IPS, daddr(family), "this node's addresses, where NodePorts answer")
-    yield Set(home, POD_CIDRS, saddr(family), "where pods live", interval=True)
+def _affinity(layout: Layout) -> Iterator[Set]:
+    """What packets fill, and what they may."""
+    home = layout.table
+    for protocol in Protocol:
+        chosen = (daddr(layout.family), dport(protocol.nft))
+        number = (constant(0), constant(0))
+        yield Set(
+            home,
+            names.affinity(protocol),
+            concat(saddr(layout.family), *number),
+            f"{protocol} clients and where they went",
+            concat(*chosen),
+            timeout=AFFINITY_SECONDS,
+            size=AFFINITY_SIZE,
+        )
+        yield Set(home, names.members(protocol), concat(*number, *chosen), "who may be returned to")
+
+
+def _sets(layout: Layout) -> Iterator[Set]:
+    home, family = layout.table, layout.family
     pair = concat(saddr(family), daddr(family))
-    yield Set(home, HAIRPIN, pair, "an endpoint that reaches itself")
-    nodeport = concat(L4PROTO, DPORT)
-    yield Set(home, EXTERNAL_NODEPORTS, nodeport, "NodePorts whose clients are masqueraded")
+    yield Set(home, names.CLUSTER_IPS, daddr(family), "addresses of Services")
+    cidrs = "what Services get addresses from"
+    yield Set(home, names.SERVICE_CIDRS, daddr(family), cidrs, interval=True)
+    where = "where NodePorts answer"
+    yield Set(home, names.NODEPORT_ADDRESSES, daddr(family), where, interval=True)
+    yield Set(home, names.POD_CIDRS, saddr(family), "where pods live", interval=True)
+    yield Set(home, names.HAIRPIN, pair, "an endpoint that reaches itself")
+    yield Set(home, names.SELF_VIPS, pair, "a guarded address that is the node's own")
 
 
-def _service_chains(family: Family) -> Iterator[Chain]:
-    home = table(family)
-    vip = concat(daddr(family), L4PROTO, DPORT)
-    at_node = Match(daddr(family), set=NODE_IPS)
-    yield Chain(
-        home,
-        "services",
-        (
-            Rule((Vmap(vip, FRONTENDS),), "a Service's address and port"),
-            Rule((at_node, Vmap(concat(L4PROTO, DPORT), NODEPORTS)), "a NodePort"),
-        ),
+def _guard_chains(layout: Layout) -> Iterator[Chain]:
+    home, family = layout.table, layout.family
+    guard = (Rule((_NEW, Vmap(_vip(layout), names.GUARDED)), "may its source dial it?"),)
+    yield Chain(home, "guard-prerouting", guard, Hook("filter", "prerouting", -110))
+    yield Chain(home, "guard-output", guard, Hook("filter", "output", -110))
+    loopback = LOOPBACK[family]
+    if layout.options.localhost_nodeports and loopback.version == 4:
+        # route_localnet would let neighbours reach what listens at 127.0.0.1 alone.
+        outside = Match(IIFNAME, values=("lo",), negated=True)
+        to_localhost = Match(daddr(family), values=(str(loopback),))
+        rule = Rule((outside, to_localhost, DROP), "localhost is for the node itself")
+        yield Chain(home, "guard-localhost", (rule,), Hook("filter", "prerouting", -300))
+
+
+def _service_chains(layout: Layout) -> Iterator[Chain]:
+    rules = (
+        Rule((Vmap(_vip(layout), names.FRONTENDS),), "a Service's address and port"),
+        Rule((*layout.to_node, Vmap(_NODEPORT, names.NODEPORTS)), "a NodePort"),
     )
+    yield Chain(layout.table, "services", rules)
     to_services = (Rule((jump("services"),), "is it for a Service?"),)
-    yield Chain(home, "prerouting", to_services, Hook("nat", "prerouting", -100))
-    yield Chain(home, "output", to_services, Hook("nat", "output", -100))
+    yield Chain(layout.table, "prerouting", to_services, Hook("nat", "prerouting", -100))
+    yield Chain(layout.table, "output", to_services, Hook("nat", "output", -100))
 
 
-def _refusal_chains(family: Family) -> Iterator[Chain]:
-    home = table(family)
-    vip = concat(daddr(family), L4PROTO, DPORT)
-    nodeport = concat(L4PROTO, DPORT)
-    at_node = Match(daddr(family), set=NODE_IPS)
-    at_service = Match(daddr(family), set=CLUSTER_IPS)
+def _refusal_chains(layout: Layout) -> Iterator[Chain]:
+    home, family = layout.table, layout.family
+    at_service = Match(daddr(family), set=names.CLUSTER_IPS)
+    at_no_one = Match(daddr(family), set=names.SERVICE_CIDRS)
     tcp = Match(L4PROTO, values=("tcp",))
     yield Chain(
         home,
-        REFUSE,
+        names.REFUSE,
         (
             # ICMP is rate-limited: of a hundred clients at once, most would hear nothing.
             Rule((tcp, Reject(tcp_reset=True)), "refused, not silent"),
             Rule((Reject(),), "refused by ICMP, the only way for UDP and SCTP"),
         ),
     )
+    nodeports = Vmap(_NODEPORT, names.UNAVAILABLE_NODEPORTS)
     yield Chain(
         home,
         "unanswered",
         (
-            Rule((_NEW, Vmap(vip, UNAVAILABLE)), "a Service with no endpoint"),
-            Rule((_NEW, at_node, Vmap(nodeport, UNAVAILABLE_NODEPORTS)), "a NodePort with none"),
-            Rule((_NEW, at_service, goto(REFUSE)), "a port that the Service does not have"),
+            Rule((Vmap(_vip(layout), names.UNAVAILABLE),), "no endpoint, or none here"),
+            Rule((*layout.to_node, nodeports), "a NodePort with none"),
+            Rule((at_service, goto(names.REFUSE)), "a port that the Service does not have"),
+            Rule((at_no_one, DROP), "an address that no Service has"),
         ),
     )
-    to_unanswered = (Rule((jump("unanswered"),), "for a Service, but no one answers?"),)
+    to_unanswered = (Rule((_NEW, jump("unanswered")), "for a Service, but no one answers?"),)
     for name, hook in (("input", "input"), ("forward", "forward"), ("filter-output", "output")):
         yield Chain(home, name, to_unanswered, Hook("filter", hook, 0))
 
 
-def _masquerade_chains(family: Family) -> Iterator[Chain]:
-    """A connection is masqueraded when its answers would otherwise miss this node."""
-    home = table(family)
-    hairpin = Match(concat(saddr(family), daddr(family)), set=HAIRPIN)
-    to_service = Match(original_daddr(family), set=CLUSTER_IPS)
-    to_node = Match(original_daddr(family), set=NODE_IPS)
-    outsider = Match(saddr(family), set=POD_CIDRS, negated=True)
-    rules = [
-        Rule((hairpin, Masquerade()), "to itself: or it would answer itself directly"),
-        Rule((to_service, outsider, Masquerade()), "to a Service, from outside the pods"),
-    ]
+def _remember_chains(layout: Layout) -> Iterator[Chain]:
+    """`ct original proto-dst` is only understood after a protocol is known, so a rule for each."""
+    rules = []
     for protocol in Protocol:
-        # ct original proto-dst is only understood after a protocol is known.
         known = Match(L4PROTO, values=(protocol.nft,))
-        external = Match(concat(L4PROTO, ORIGINAL_DPORT), set=EXTERNAL_NODEPORTS)
-        rules.append(Rule((to_node, known, external, Masquerade()), f"to a {protocol} NodePort"))
+        vip = Vmap(_dialled(layout), names.REMEMBERED)
+        rules.append(Rule((known, vip), f"a {protocol} client that returns"))
+    for protocol in Protocol:
+        known = Match(L4PROTO, values=(protocol.nft,))
+        port = Vmap(concat(L4PROTO, ORIGINAL_DPORT), names.REMEMBERED_NODEPORTS)
+        why = f"a {protocol} client of a NodePort"
+        rules.append(Rule((known, layout.was_to_node, port), why))
+    yield Chain(layout.table, "remember", tuple(rules))
+    chosen = (Rule((_NEW, _TRANSLATED, jump("remember")), "does its client return to it?"),)
+    yield Chain(layout.table, "chosen", chosen, Hook("filter", "postrouting", 90))
+
+
+def _dialled(layout: Layout) -> Concat:
+    return concat(original_daddr(layout.family), L4PROTO, ORIGINAL_DPORT)
+
+
+def _masquerade_chains(layout: Layout) -> Iterator[Chain]:
+    """A connection is masqueraded when its answers would otherwise miss this node."""
+    home, family = layout.table, layout.family
+    hairpin = Match(concat(saddr(family), daddr(family)), set=names.HAIRPIN)
+    to_service = Match(original_daddr(family), set=names.CLUSTER_IPS)
+    everyone = Rule((Masquerade(),), "everyone")
+    yield Chain(home, names.TAKE_NODE_ADDRESS, (everyone,))
+    node = Rule(
+        (layout.from_node, Masquerade()), "the node itself, from an address of another link"
+    )
+    yield Chain(home, names.TAKE_IT_FROM_NODE, (node,))
+    rules = [Rule((hairpin, Masquerade()), "to itself: or it would answer itself directly")]
+    if layout.options.masquerade_all:
+        rules.append(Rule((to_service, Masquerade()), "to a Service, whoever asks"))
+    elif layout.from_pod:
+        outsider = Match(
+            layout.from_pod.expression,
+            layout.from_pod.values,
+            layout.from_pod.set,
+            negated=True,
+        )
+        rules.append(Rule((to_service, outsider, Masquerade()), "to a Service, from outside"))
+    rules.append(Rule((to_service, RETURN), "to a Service, from a pod"))
+    for protocol in Protocol:
+        known = Match(L4PROTO, values=(protocol.nft,))
+        external = Vmap(_dialled(layout), names.EXTERNAL)
+        rules.append(Rule((known, external), f"dialled from outside, {protocol}"))
+    for protocol in Protocol:
+        known = Match(L4PROTO, values=(protocol.nft,))
+        external = Vmap(concat(L4PROTO, ORIGINAL_DPORT), names.EXTERNAL_NODEPORTS)
+        rules.append(Rule((layout.was_to_node, known, external), f"to a {protocol} NodePort"))
     yield Chain(home, "masquerade-service", tuple(rules))
-    translated = Match(CT_STATUS, values=("dnat",))
-    postrouting = (Rule((translated, jump("masquerade-service")), "was it for a Service?"),)
+    postrouting = (Rule((_TRANSLATED, jump("masquerade-service")), "was it for a Service?"),)
     yield Chain(home, "postrouting", postrouting, Hook("nat", "postrouting", 100))

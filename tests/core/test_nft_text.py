@@ -2,10 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+
 import pytest
-from nft_refusals import API, BASE, CIDRS, FORWARD, FRONTENDS, PICK, POD, SLOT, TABLE
+from nft_refusals import (
+    API,
+    BASE,
+    CIDRS,
+    CLIENTS,
+    FORWARD,
+    FRONTENDS,
+    PICK,
+    POD,
+    SLOT,
+    TABLE,
+    TCP_VIP,
+    V4,
+)
 
 from podwire_core.delta import Delta
+from podwire_core.nft.expressions import IIFNAME, Numgen, concat, constant, saddr
 from podwire_core.nft.objects import (
     MAX_COMMENT,
     Chain,
@@ -13,9 +30,10 @@ from podwire_core.nft.objects import (
     Key,
     Object,
     Rule,
+    Set,
     comment_text,
 )
-from podwire_core.nft.statements import DROP, Match, Verdict, VerdictKind
+from podwire_core.nft.statements import DROP, Match, Update, Verdict, VerdictKind
 from podwire_core.nft.transaction import Transaction, sweep, transaction
 
 
@@ -133,3 +151,47 @@ def test_impossible_values_cannot_be_made() -> None:
         Verdict(VerdictKind.JUMP)
     with pytest.raises(ValueError, match="values or with one set"):
         Match(FRONTENDS.typeof)
+
+
+def test_a_dynamic_map_says_how_long_and_how_much() -> None:
+    (line,) = lines(adding(CLIENTS))
+    kind = "typeof ip saddr . numgen random mod 1 offset 7 : ip daddr . tcp dport;"
+    limits = "flags dynamic,timeout; timeout 60s; size 100;"
+    assert line.startswith(f"add map ip podwire-test clients {{ {kind} {limits} comment")
+    assert replace(CLIENTS, timeout=61).fingerprint != CLIENTS.fingerprint
+
+
+def test_an_update_names_key_time_and_value() -> None:
+    assert Update(concat(saddr(V4), constant(0)), "clients", 10800, TCP_VIP).text == (
+        "update @clients { ip saddr . numgen random mod 1 timeout 10800s : ip daddr . tcp dport }"
+    )
+    assert Update(saddr(V4), "seen", 5).text == "update @seen { ip saddr timeout 5s }"
+
+
+def test_names_of_interfaces_are_quoted() -> None:
+    assert Match(IIFNAME, values=("cali*",)).text == 'meta iifname "cali*"'
+    assert Match(IIFNAME, values=("eth0",), negated=True).text == 'meta iifname != "eth0"'
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", "*", 'a"b', "a b", "a/b", "a\\", "a*b", "a**", "x" * 16, "x" * 15 + "*", "a\n", "ä"],
+)
+def test_what_is_no_interface_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="name of an interface"):
+        Match(IIFNAME, values=(name,))
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (lambda: Numgen(0), "32 bits"),
+        (lambda: constant(-1), "32 bits"),
+        (lambda: constant(1 << 32), "32 bits"),
+        (lambda: Update(saddr(V4), "seen", 0), "timeout 0"),
+        (lambda: Set(TABLE, "s", saddr(V4), interval=True, timeout=1), "intervals"),
+    ],
+)
+def test_what_nft_cannot_say_cannot_be_made(make: Callable[[], object], reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        make()

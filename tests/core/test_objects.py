@@ -17,6 +17,7 @@ from podwire_core.objects import (
     Pod,
     PolicyType,
     Service,
+    ServiceCIDR,
 )
 from podwire_core.snapshot import Kind
 
@@ -239,3 +240,110 @@ def test_hostile_namespaces_are_refused(namespace: str) -> None:
 def test_hostile_names_are_refused(name: Any) -> None:
     with pytest.raises(ObjectError):
         decode({"metadata": {"name": name}}, Pod, "test")
+
+
+# ------------------------------------------------------------------------------ Services
+
+
+def test_what_a_service_says_of_who_may_come_in_is_kept_as_written() -> None:
+    spec = {
+        "clusterIP": "10.96.0.1",
+        "type": "LoadBalancer",
+        "externalIPs": ["198.51.100.7", "no address", ""],
+        "sessionAffinity": "ClientIP",
+        "sessionAffinityConfig": {"clientIP": {"timeoutSeconds": 999_999}},
+        "internalTrafficPolicy": "Local",
+        "externalTrafficPolicy": "Local",
+        "healthCheckNodePort": 32000,
+        "loadBalancerSourceRanges": [" 10.0.0.0/8", "10.0.0.0/99"],
+    }
+    ingress = [{"ip": "203.0.113.1", "ipMode": "Proxy"}, {"hostname": "lb.test"}, {"ip": "what"}]
+    status = {"loadBalancer": {"ingress": ingress}, "conditions": []}
+    service = of(Service, spec=spec, status=status)
+    assert msgspec.json.decode(msgspec.json.encode(service.spec)) == spec
+    rows = service.status.load_balancer.ingress
+    assert [(row.ip, row.ip_mode) for row in rows] == [
+        ("203.0.113.1", "Proxy"),
+        ("", None),
+        ("what", None),
+    ]
+
+
+def test_a_service_has_no_policy_but_what_it_says() -> None:
+    spec = of(Service, spec={"clusterIP": "10.96.0.1"}).spec
+    assert (spec.session_affinity, spec.session_affinity_config) == ("None", None)
+    assert (spec.internal_traffic_policy, spec.external_traffic_policy) == (None, None)
+    assert (spec.external_ips, spec.load_balancer_source_ranges) == (None, None)
+    assert spec.health_check_node_port == 0
+
+
+def test_services_without_a_load_balancer_share_their_status() -> None:
+    bare = of(Service)
+    assert of(Service, status={"loadBalancer": {}}).status is bare.status
+    assert of(Service, status={"loadBalancer": {"ingress": []}}) == bare
+
+
+def test_an_endpoint_says_whom_it_is_meant_for() -> None:
+    hints = {"forZones": [{"name": "a"}, {"name": "b"}], "forNodes": [{"name": "n1"}]}
+    rows = [
+        {"addresses": ["10.1.1.1"], "hints": hints},
+        {"addresses": ["10.1.1.2"], "hints": hints, "conditions": {"terminating": True}},
+        {"addresses": ["10.1.1.3"], "conditions": {"ready": False, "serving": False}},
+    ]
+    first, second, third = of(EndpointSlice, addressType="IPv4", endpoints=rows).endpoints
+    assert first.hint_zones == ("a", "b")
+    assert first.hint_nodes == ("n1",)
+    assert first.hints is second.hints, "shared: there are a hundred thousand"
+    assert (third.hint_zones, third.hint_nodes) == ((), ())
+    assert [each.ready for each in (first, second, third)] == [True, True, False]
+    assert [each.serving for each in (first, second, third)] == [True, True, False]
+    assert [each.terminating for each in (first, second, third)] == [False, True, False]
+
+
+def test_of_all_annotations_only_the_time_of_the_change_is_kept() -> None:
+    trigger = {"endpoints.kubernetes.io/last-change-trigger-time": "2026-01-01T00:00:00.5Z"}
+    others = {"kubectl.kubernetes.io/last-applied-configuration": "{}" * 1000}
+
+    def annotated(annotations: Any) -> EndpointSlice:
+        meta = {**META["metadata"], "annotations": annotations}
+        found = decode({"metadata": meta, "addressType": "IPv4"}, EndpointSlice, "test")
+        assert isinstance(found, EndpointSlice)
+        return found
+
+    bare = of(EndpointSlice, addressType="IPv4")
+    told = annotated({**trigger, **others})
+    assert told.triggered == "2026-01-01T00:00:00.5Z"
+    assert msgspec.to_builtins(told)["metadata"]["annotations"] == trigger
+    assert (bare.triggered, told == bare) == ("", False)
+    assert annotated(others) == annotated({}) == annotated(None) == bare
+
+
+def test_a_service_cidr_is_its_ranges() -> None:
+    spec = {"cidrs": ["10.96.0.1/16", "FD00:0::/112"]}
+    found = of(ServiceCIDR, spec=spec)
+    assert found.cidrs == ("10.96.0.0/16", "fd00::/112")
+    assert found.name == ObjectName("", "x")
+    assert of(ServiceCIDR).cidrs == ()
+
+
+@pytest.mark.parametrize(
+    ("fields", "leaving"),
+    [
+        ({}, False),
+        ({"spec": {"taints": [{"key": "node.kubernetes.io/not-ready", "effect": "X"}]}}, False),
+        ({"spec": {"taints": [{"key": "ToBeDeletedByClusterAutoscaler"}]}}, True),
+        ({"metadata": {"name": "x", "deletionTimestamp": "2026-01-01T00:00:00Z"}}, True),
+    ],
+)
+def test_a_node_that_is_deleted_or_to_be_deleted_is_leaving(fields: Any, leaving: bool) -> None:
+    assert of(Node, **fields).leaving is leaving
+
+
+def test_a_taint_that_no_one_reads_is_no_change_of_a_node() -> None:
+    assert of(Node, spec={"taints": [{"key": "node.kubernetes.io/disk-pressure"}]}) == of(Node)
+
+
+def test_a_nodes_zone_is_its_label() -> None:
+    labels = {"topology.kubernetes.io/zone": "eu-1"}
+    assert of(Node, metadata={"name": "x", "labels": labels}).zone == "eu-1"
+    assert of(Node).zone == ""

@@ -12,8 +12,11 @@ Why a refused kind is not waited for, and when (the reflector says after how man
     Services or slices  no frontend, or none with an       policies and routes go on; Services
                         endpoint                           stay as they are in the kernel
     Nodes               no route, no NodePort address      the same for routes and Services
+    ServiceCIDRs        addresses of no Service are not    Services go on: the kind is optional,
+    (since 1.33)        answered by a drop                 and a server without it is no error
 
-The feed says which kinds these are (Batch.unread); the agent begins no part that needs one.
+The feed says which kinds these are (Batch.unread, where optional ones never are); the agent
+begins no part that needs one.
 """
 
 from __future__ import annotations
@@ -28,7 +31,15 @@ from typing import Self
 from podwire_core.errors import ObjectError
 from podwire_core.feed.api_server import ApiServer
 from podwire_core.feed.interface import Batch
-from podwire_core.feed.reflector import Event, Listed, Message, Reflector, Resource, Trouble
+from podwire_core.feed.reflector import (
+    Absent,
+    Event,
+    Listed,
+    Message,
+    Reflector,
+    Resource,
+    Trouble,
+)
 from podwire_core.objects import (
     EndpointSlice,
     Namespace,
@@ -37,6 +48,7 @@ from podwire_core.objects import (
     ObjectName,
     Pod,
     Service,
+    ServiceCIDR,
 )
 from podwire_core.snapshot import Change, Kind
 
@@ -53,6 +65,7 @@ RESOURCES = (
     Resource(Service, "/api/v1/services", _OURS),
     Resource(EndpointSlice, "/apis/discovery.k8s.io/v1/endpointslices", _OURS),
     Resource(NetworkPolicy, "/apis/networking.k8s.io/v1/networkpolicies"),
+    Resource(ServiceCIDR, "/apis/networking.k8s.io/v1/servicecidrs", optional=True),
 )
 
 
@@ -64,6 +77,7 @@ class ClusterFeed:
         self._bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._known: dict[Kind, set[ObjectName]] = {}
         self._unlisted = {resource.kind: resource.path for resource in resources}
+        self._optional = {resource.kind for resource in resources if resource.optional}
         self._refused: dict[Kind, str] = {}
         self._reported: dict[tuple[Kind, ObjectName], ObjectError] = {}
         self._troubles: dict[Kind, ObjectError] = {}
@@ -130,6 +144,9 @@ class ClusterFeed:
                     changes += self._take_event(message, errors)
                 case Trouble():
                     self._take_trouble(message, errors)
+                case Absent():
+                    self._unlisted.pop(message.kind, None)
+                    self._troubles.pop(message.kind, None)
         waiting = tuple(self._waiting())
         unread = dict(self._refused)
         return Batch(tuple(changes), tuple(errors), not waiting, self._standing(), waiting, unread)
@@ -175,10 +192,15 @@ class ClusterFeed:
         if not reason:
             self._troubles.pop(kind, None)
             return
+        optional = kind in self._optional
         if trouble.refused and kind in self._unlisted:
-            self._refused[kind] = reason
+            if optional:
+                del self._unlisted[kind]
+            else:
+                self._refused[kind] = reason
             reason += f"; going on without {kind.__name__} objects"
-        self._troubles[kind] = ObjectError("", "", "", reason)
+        # An error of no object says that the server is away, which one optional kind does not.
+        self._troubles[kind] = ObjectError("", kind.__name__ if optional else "", "", reason)
         errors.append(self._troubles[kind])
 
     def _take_list(self, listed: Listed, errors: list[ObjectError]) -> list[Change]:

@@ -4,6 +4,7 @@
     a version     ─► watch from there; bookmarks move the version on without an object
     410, or an ERROR event with 410 ─► the version is too old: begin anew
     403, 404      ─► as below; told as refused when it was the answer REFUSALS times
+    404, optional ─► an older server has no such kind: no trouble, and asked again rarely
     anything else ─► say what is wrong, wait with back-off and jitter, go on from the version
 
 A new beginning is told as one Listed: whoever holds the objects makes a delta of it.
@@ -36,6 +37,7 @@ WATCH_S = 300  # the server ends a watch after about so long; both sides then st
 FIRST_WAIT_S = 0.2
 MAX_WAIT_S = 30.0
 REFUSALS = 5
+ABSENT_S = 600.0  # a server that learns a new kind was upgraded, which is no daily matter
 
 #: Definite answers: this resource is not for us, or not there.
 _REFUSED = {403, 404}
@@ -47,12 +49,16 @@ _INITIAL_EVENTS_END = "k8s.io/initial-events-end"
 
 @dataclass(frozen=True)
 class Resource:
-    """A kind, where the API serves it, and which of its objects we want."""
+    """A kind, where the API serves it, and which of its objects we want.
+
+    optional: one that not every server has, and that nothing waits for when it is refused.
+    """
 
     kind: Kind
     path: str
     label_selector: str = ""
     field_selector: str = ""
+    optional: bool = False
 
 
 @dataclass(frozen=True)
@@ -86,7 +92,14 @@ class Trouble:
     refused: bool = False
 
 
-Message = Listed | Event | Trouble
+@dataclass(frozen=True)
+class Absent:
+    """The server does not know an optional kind."""
+
+    kind: Kind
+
+
+Message = Listed | Event | Trouble | Absent
 Emit = Callable[[Message], None]
 
 
@@ -141,7 +154,7 @@ class Reflector:
         self._stopped = threading.Event()
         self._call = Call()
         self._backoff = Backoff(FIRST_WAIT_S, MAX_WAIT_S, jitter=0.5)
-        self._told = Trouble(resource.kind, "")
+        self._told: Trouble | Absent = Trouble(resource.kind, "")
         self._refusals = 0
 
     def stop(self) -> None:
@@ -184,16 +197,23 @@ class Reflector:
                 self._stopped.wait(FIRST_WAIT_S)
                 return
         self._refusals += status in _REFUSED
-        self._tell_trouble(f"{self._server.address}{self._resource.path}: {error}")
-        self._stopped.wait(self._backoff.failed(0.0))
+        absent = status == 404 and self._resource.optional
+        if absent:
+            self._tell(Absent(self._resource.kind))
+        else:
+            self._tell_trouble(f"{self._server.address}{self._resource.path}: {error}")
+        wait = self._backoff.failed(0.0)
+        self._stopped.wait(_rarely() if absent and self._refusals >= REFUSALS else wait)
 
     def _tell_trouble(self, reason: str) -> None:
         """Say what is wrong, when it is not what was said last."""
         refused = bool(reason) and self._refusals >= REFUSALS
-        trouble = Trouble(self._resource.kind, reason, refused)
-        if trouble != self._told:
-            self._told = trouble
-            self._emit(trouble)
+        self._tell(Trouble(self._resource.kind, reason, refused))
+
+    def _tell(self, state: Trouble | Absent) -> None:
+        if state != self._told:
+            self._told = state
+            self._emit(state)
 
     # --------------------------------------------------------------------- beginnings
 
@@ -250,7 +270,7 @@ class Reflector:
             if initial is not None:
                 initial = self._take_initial(event, stamp, initial)
             elif event.type != "BOOKMARK":
-                self._tell(event, stamp)
+                self._take_event(event, stamp)
             if initial is None:
                 self._version = stamp.metadata.resource_version
                 self._went_well()  # not only when the watch ends, minutes later
@@ -265,7 +285,7 @@ class Reflector:
         self._add(initial, event.object)
         return initial
 
-    def _tell(self, event: _Envelope, stamp: _Stamp) -> None:
+    def _take_event(self, event: _Envelope, stamp: _Stamp) -> None:
         kind, name = self._resource.kind, self._name(stamp)
         if event.type == "DELETED":
             self._emit(Event(kind, name, None))
@@ -309,3 +329,8 @@ class Reflector:
                     yield line
         finally:
             answer.release()
+
+
+def _rarely() -> float:
+    """Seconds until an absent kind is asked for again, not the same on all nodes."""
+    return ABSENT_S * random.uniform(0.5, 1)  # noqa: S311 - spreads load

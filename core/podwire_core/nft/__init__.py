@@ -5,12 +5,14 @@
     objects       Table, Chain, Rule, Set, Map, Element, and the keys they are known by
     transaction   a list of (verb, object) that prints as nft text and commits at once
     kernel        libnftables: the one place where text meets the kernel
+    writer        elements that come and go, straight to nf_tables
     netlink       nf_tables' own protocol: messages, attributes, dumps
     datatypes     the bytes of keys and values, and nft's words for them
     sets          a set as the kernel tells of it: what its keys and values are
     elements      a set's elements as the kernel dumps them → keys and fingerprints
     reader        all that is in force of some tables, of one moment
     listing       the same of what libnftables lists, for what only it can spell
+    entries       what packets wrote into dynamic sets, and how it is forgotten
     owner         what is in force of our tables, and the only one to change it
     monitor       someone else changed our tables: the kernel's own notification
     fake          the kernel's part, in memory: same refusals, and a tracer reads it

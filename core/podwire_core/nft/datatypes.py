@@ -37,11 +37,15 @@ class Unreadable(Exception):  # noqa: N818 - a reason to ask libnftables, no err
 
 @dataclass(frozen=True)
 class Datatype:
-    """One part: its length in bytes, its struct code, and its words."""
+    """One part: its length in bytes, its struct code, its words, and what its words mean.
+
+    read: the value that struct packs; raises ValueError, OSError or KeyError for other words.
+    """
 
     length: int
     code: str
     spell: Callable[[Any], str]
+    read: Callable[[str], Any]
     cidr: bool = False  # whether nft writes blocks of it as CIDRs
     ranged: bool = True
 
@@ -63,11 +67,27 @@ class Datatype:
 
 
 _PROTOCOL_WORDS = tuple(PROTOCOLS.get(number, str(number)) for number in range(256))
-IPV4_ADDR = Datatype(4, "4s", partial(socket.inet_ntop, socket.AF_INET), cidr=True)
-IPV6_ADDR = Datatype(16, "16s", partial(socket.inet_ntop, socket.AF_INET6), cidr=True)
-INET_PROTO = Datatype(1, "B", _PROTOCOL_WORDS.__getitem__, ranged=False)
-INET_SERVICE = Datatype(2, "H", str)
-NUMGEN = Datatype(4, "4s", lambda value: str(int.from_bytes(value, sys.byteorder)), ranged=False)
+_PROTOCOL_NUMBERS = {word: number for number, word in enumerate(_PROTOCOL_WORDS)}
+
+
+def _address(family: socket.AddressFamily, length: int) -> Datatype:
+    spell, read = partial(socket.inet_ntop, family), partial(socket.inet_pton, family)
+    return Datatype(length, f"{length}s", spell, read, cidr=True)
+
+
+IPV4_ADDR = _address(socket.AF_INET, 4)
+IPV6_ADDR = _address(socket.AF_INET6, 16)
+INET_PROTO = Datatype(
+    1, "B", _PROTOCOL_WORDS.__getitem__, _PROTOCOL_NUMBERS.__getitem__, ranged=False
+)
+INET_SERVICE = Datatype(2, "H", str, int)
+NUMGEN = Datatype(
+    4,
+    "4s",
+    lambda value: str(int.from_bytes(value, sys.byteorder)),
+    lambda words: int(words).to_bytes(4, sys.byteorder),
+    ranged=False,
+)
 _NUMBERS = {7: IPV4_ADDR, 8: IPV6_ADDR, 12: INET_PROTO, 13: INET_SERVICE}
 
 
@@ -84,8 +104,17 @@ class Layout:
         self.length = sum(self._steps)
         pairs = zip(parts, self._steps, strict=True)
         codes = "".join(f"{part.code}{step - part.length}x" for part, step in pairs)
+        whole = struct.Struct(f"!{codes}")
         #: `10.96.0.10 . tcp . 80` of a value; raises struct.error when its length is another.
-        self.words = _words(struct.Struct(f"!{codes}").unpack, [part.spell for part in parts])
+        self.words = _words(whole.unpack, [part.spell for part in parts])
+        self._pack, self._read = whole.pack, [part.read for part in parts]
+
+    def value(self, words: Sequence[str]) -> bytes:
+        """The bytes of a key or value, its words part by part. Raises Unreadable."""
+        try:
+            return self._pack(*[read(each) for read, each in zip(self._read, words, strict=True)])
+        except (ValueError, KeyError, OSError, OverflowError, struct.error) as error:
+            raise Unreadable from error
 
     def span(self, first: bytes, last: bytes) -> str:
         """All values from first to last, part by part."""

@@ -12,6 +12,7 @@ last value there is has no second. In a concatenation it is one element with KEY
 from __future__ import annotations
 
 import struct
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
@@ -23,6 +24,9 @@ from podwire_core.nft.sets import VALUE, Declared
 _LIST_ELEMENTS = 3  # NFTA_SET_ELEM_LIST_ELEMENTS
 _LIST_ELEM = 1  # NFTA_LIST_ELEM
 _KEY, _DATA, _FLAGS, _USERDATA, _OBJREF, _KEY_END = 1, 2, 3, 6, 9, 10  # NFTA_SET_ELEM_*
+_TIMEOUT, _EXPIRATION = 4, 5  # NFTA_SET_ELEM_*; the first where it is not the set's
+_TIMES = ((), (_EXPIRATION,), (_TIMEOUT, _EXPIRATION))
+_TIME = 12  # bytes of such an attribute
 _INTERVAL_END = 0x1  # NFT_SET_ELEM_*; for an element with another flag we ask libnftables
 
 
@@ -55,27 +59,46 @@ def _list_of(body: bytes) -> bytes:
 
 
 class _Plain:
-    """Elements that have a key and data alone: most of them, and all of one size.
+    """Elements that have a key and data alone, and times in dynamic sets: most of them.
 
-    Their headers are always the same bytes, so that one struct tells the values apart: four
-    times as fast as walking through the attributes.
+    Their headers are always the same bytes, so that one struct tells the values of a list apart:
+    four times as fast as walking through the attributes.
     """
 
     def __init__(self, key_length: int, data_length: int) -> None:
-        key, data = _value(_KEY, key_length), _value(_DATA, data_length) if data_length else b""
-        self._headers = (_header(4 + len(key) + len(data), _LIST_ELEM) + key[:8], data[:8])
-        codes = f"12s{key_length}s{-key_length % 4}x"
-        codes += f"8s{data_length}s{-data_length % 4}x" if data_length else "0s0s"
-        self._struct = struct.Struct(f"={codes}")
+        shapes = [_Shape(key_length, data_length, times) for times in _TIMES]
+        self._shapes = {shape.size: shape for shape in shapes}
 
     def rows(self, listed: bytes) -> Iterable[Row]:
         """The elements of one list."""
-        if len(listed) % self._struct.size:
-            return _rows(listed)
+        shape = self._shapes.get(int.from_bytes(listed[:2], sys.byteorder))
+        found = shape.rows(listed) if shape else None
+        return _rows(listed) if found is None else found
+
+
+class _Shape:
+    """Elements of one size. times: which of _TIMEOUT and _EXPIRATION follow the data."""
+
+    def __init__(self, key_length: int, data_length: int, times: tuple[int, ...]) -> None:
+        key, data = _value(_KEY, key_length), _value(_DATA, data_length) if data_length else b""
+        self.size = 4 + len(key) + len(data) + _TIME * len(times)
+        self._key_header = _header(self.size, _LIST_ELEM) + key[:8]
+        self._data_header = data[:8]
+        self._time_headers = [_header(_TIME, kind) for kind in times]
+        codes = f"12s{key_length}s{-key_length % 4}x"
+        codes += f"8s{data_length}s{-data_length % 4}x" if data_length else "0s0s"
+        self._struct = struct.Struct(f"={codes}{f'4s{_TIME - 4}x' * len(times)}")
+
+    def rows(self, listed: bytes) -> list[Row] | None:
+        """The elements of one list, None where one has another shape."""
+        if len(listed) % self.size:
+            return None
         found = []
-        for key_header, key, data_header, data in self._struct.iter_unpack(listed):
-            if (key_header, data_header) != self._headers:
-                return _rows(listed)
+        for key_header, key, data_header, data, *times in self._struct.iter_unpack(listed):
+            if key_header != self._key_header or data_header != self._data_header:
+                return None
+            if times != self._time_headers:
+                return None
             found.append(Row(key, data_header[4:] + data))
         return found
 

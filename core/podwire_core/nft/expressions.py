@@ -10,6 +10,9 @@ from dataclasses import dataclass
 
 from podwire_core.family import Family
 
+_NUMBERS = 1 << 32  # how many numbers numgen knows
+_WIDTHS = {"ip6 saddr": 16, "ip6 daddr": 16, "meta iifname": 16}  # bytes, where they are not four
+
 
 @dataclass(frozen=True, slots=True)
 class Field:
@@ -20,21 +23,57 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Numgen:
-    """A random number below `mod`, drawn anew for each evaluation (numgen random mod N)."""
+    """A random number below `mod`, plus `offset`, drawn anew for each evaluation."""
 
     mod: int
+    offset: int = 0
+
+    def __post_init__(self) -> None:
+        if self.mod < 1 or self.offset < 0 or self.offset + self.mod > _NUMBERS:
+            raise ValueError(f"numgen of 32 bits with mod {self.mod} offset {self.offset}")
 
     @property
     def text(self) -> str:
         """nft's spelling."""
-        return f"numgen random mod {self.mod}"
+        offset = f" offset {self.offset}" if self.offset else ""
+        return f"numgen random mod {self.mod}{offset}"
+
+
+def constant(value: int) -> Numgen:
+    """A fixed number of 32 bits as a part of a key.
+
+    nft takes no literal in a concatenation that is looked up; a random number below one, plus
+    an offset, is one by another name.
+    """
+    return Numgen(1, value)
+
+
+@dataclass(frozen=True, slots=True)
+class Jhash:
+    """A number of 32 bits that stands for a field (jhash … seed N); others may have the same."""
+
+    field: Field
+    seed: int
+
+    @property
+    def text(self) -> str:
+        """nft's spelling."""
+        return f"jhash {self.field.text} mod {_NUMBERS - 1} seed {self.seed:#x}"
+
+
+def hashed(field: Field) -> tuple[Jhash, Jhash]:
+    """64 bits that stand for a field, where its own 128 do not fit: see statements.Update."""
+    return Jhash(field, 1), Jhash(field, 2)
+
+
+Part = Field | Numgen | Jhash
 
 
 @dataclass(frozen=True, slots=True)
 class Concat:
     """Several expressions as one key, in nft's ` . ` notation."""
 
-    parts: tuple[Field | Numgen, ...]
+    parts: tuple[Part, ...]
 
     @property
     def text(self) -> str:
@@ -42,12 +81,31 @@ class Concat:
         return " . ".join(part.text for part in self.parts)
 
 
-Expression = Field | Numgen | Concat
+Expression = Part | Concat
 
 
-def concat(*parts: Field | Numgen) -> Concat:
+def concat(*parts: Part) -> Concat:
     """The parts as one key."""
     return Concat(parts)
+
+
+def parts_of(expression: Expression) -> tuple[Part, ...]:
+    """The parts of a key, of which there may be one."""
+    return expression.parts if isinstance(expression, Concat) else (expression,)
+
+
+def typeof(expression: Expression) -> str:
+    """The expression as an example of a type: nft's notes of a type know no jhash."""
+    return " . ".join(
+        Numgen(1).text if isinstance(part, Jhash) else part.text for part in parts_of(expression)
+    )
+
+
+def width(expression: Expression) -> int:
+    """Bytes of the kernel's registers it takes, each part in whole registers of four."""
+    return sum(
+        _WIDTHS.get(part.text.removeprefix("ct original "), 4) for part in parts_of(expression)
+    )
 
 
 L4PROTO = Field("meta l4proto")
@@ -58,6 +116,9 @@ CT_STATUS = Field("ct status")
 ORIGINAL_DPORT = Field("ct original proto-dst")
 #: Whether an address is the node's own: "local" when it is.
 DADDR_TYPE = Field("fib daddr type")
+SADDR_TYPE = Field("fib saddr type")
+#: The interface a packet came in by. Matches may name a prefix: "cali*".
+IIFNAME = Field("meta iifname")
 
 
 def saddr(family: Family) -> Field:
@@ -78,3 +139,8 @@ def dport(protocol: str) -> Field:
 def original_daddr(family: Family) -> Field:
     """The destination address the client wrote, before any DNAT."""
     return Field(f"ct original {family.nft} daddr")
+
+
+def original_saddr(family: Family) -> Field:
+    """The source address the client had, before any SNAT."""
+    return Field(f"ct original {family.nft} saddr")

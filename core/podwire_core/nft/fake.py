@@ -7,6 +7,9 @@
     an interval that overlaps another                   interval overlaps with an existing one
     deleting what is still named                        Device or resource busy
     a key with too many or too few parts                Invalid argument
+    an update of a map without a value                  Invalid argument
+    an update of a set that is not dynamic              Operation not supported
+    more elements than the set's size                   Too many open files in system
     dnat or masquerade where no packet can be changed   Operation not supported
 
 integration/core/test_nft_kernel.py holds the kernel to the same table.
@@ -15,7 +18,7 @@ integration/core/test_nft_kernel.py holds the kernel to the same table.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -27,6 +30,7 @@ from podwire_core.nft.statements import (
     Masquerade,
     Match,
     Statement,
+    Update,
     Verdict,
     Vmap,
 )
@@ -39,6 +43,7 @@ _PRESENT = "File exists"
 _BUSY = "Device or resource busy"
 _INVALID = "Invalid argument"
 _UNSUPPORTED = "Operation not supported"
+_FULL = "Too many open files in system"
 
 #: Hooks in which a statement may change a packet.
 _NAT_HOOKS = {Dnat: {"prerouting", "output"}, Masquerade: {"postrouting"}}
@@ -84,6 +89,7 @@ class Fake:
             _apply(draft, command)
         for table in draft.values():
             _check_references(table)
+            _check_updates(table)
             _check_hooks(table)
         self._tables = draft
         self.log.append(transaction)
@@ -91,7 +97,37 @@ class Fake:
     def read(self, tables: Iterable[Table]) -> State:
         """What is in force in these tables."""
         wanted = {table.key for table in tables}
-        return {each.key: each.fingerprint for each in self.objects() if each.key[:2] in wanted}
+        return {
+            each.key: each.fingerprint
+            for each in self.objects()
+            if each.key[:2] in wanted and not self._is_entry(each)
+        }
+
+    def entries(self, table: Table, name: str) -> Mapping[str, str]:
+        """What packets wrote into a dynamic set."""
+        there = self._set(table, name)
+        found = there.elements.values() if there and there.declared.dynamic else ()
+        return {each.key_text: each.data_text for each in found}
+
+    def remember(self, entries: Iterable[Element]) -> None:
+        """What a packet's path does (tracer.Trace.updates): no transaction, and in no log."""
+        for each in entries:
+            there = self._tables[each.table.key].sets[each.set]
+            there.elements.setdefault(each.key_text, each)
+
+    def expire(self, table: Table, name: str, key_text: str) -> None:
+        """What time does to an entry: it is gone."""
+        del self._tables[table.key].sets[name].elements[key_text]
+
+    def _is_entry(self, each: Object) -> bool:
+        if not isinstance(each, Element):
+            return False
+        there = self._set(each.table, each.set)
+        return there is not None and there.declared.dynamic
+
+    def _set(self, table: Table, name: str) -> _Set | None:
+        there = self._tables.get(table.key)
+        return there.sets.get(name) if there else None
 
     def objects(self) -> list[Object]:
         """Everything in force, as values: what a tracer reads and a person can print."""
@@ -168,6 +204,8 @@ def _add_element(target: _Set, element: Element, command: Command) -> None:
         raise _refuse(command, _PRESENT)
     if there is None and target.declared.interval and _overlaps(target, element):
         raise NftError(f"interval overlaps with an existing one: {command.text}")
+    if there is None and 0 < target.declared.size <= len(target.elements):
+        raise _refuse(command, _FULL)
     target.elements.setdefault(element.key_text, element)
 
 
@@ -224,8 +262,10 @@ def _named_chains(table: _Table) -> set[str]:
 
 def _named_sets(table: _Table) -> set[str]:
     """Sets and maps that rules look into."""
-    names = {each.set for each in _statements(table) if isinstance(each, Match) and each.set}
-    return names | {each.map for each in _statements(table) if isinstance(each, Vmap | Dnat)}
+    looked = (each for each in _statements(table) if isinstance(each, Match | Update))
+    names = {each.set for each in looked if each.set}
+    names |= {each.map for each in _statements(table) if isinstance(each, Vmap | Dnat)}
+    return names | {each.ports for each in _statements(table) if isinstance(each, Dnat)} - {""}
 
 
 def _check_references(table: _Table) -> None:
@@ -235,6 +275,19 @@ def _check_references(table: _Table) -> None:
     if dangling:
         name = min(dangling)
         raise NftError(f"Could not process rule: {_ABSENT}: {table.table.text} {name}")
+
+
+def _check_updates(table: _Table) -> None:
+    """Packets write into dynamic sets alone, and into a map what maps hold."""
+    for each in _statements(table):
+        if not isinstance(each, Update):
+            continue
+        declared = table.sets[each.set].declared
+        reason = "" if declared.dynamic else _UNSUPPORTED
+        if bool(declared.data) != (each.data is not None):
+            reason = _INVALID
+        if reason:
+            raise NftError(f"Could not process rule: {reason}: {table.table.text}: {each.text}")
 
 
 def _check_hooks(table: _Table) -> None:

@@ -8,16 +8,19 @@ the network namespace of the thread that made it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import Any, Protocol
 
 import msgspec
 
 from podwire_core.errors import NftError, NftUnavailable
+from podwire_core.nft.datatypes import Unreadable
 from podwire_core.nft.ledger import Ledger
 from podwire_core.nft.listing import state_of
 from podwire_core.nft.objects import Key, State, Table
 from podwire_core.nft.reader import Reader
 from podwire_core.nft.transaction import Transaction
+from podwire_core.nft.writer import Writer
 
 
 class Nft(Protocol):
@@ -28,7 +31,14 @@ class Nft(Protocol):
         ...
 
     def read(self, tables: Iterable[Table]) -> Mapping[Key, str]:
-        """What is in force in these tables; a table that is not there contributes nothing."""
+        """What is in force in these tables; a table that is not there contributes nothing.
+
+        Entries of dynamic sets are no part of it.
+        """
+        ...
+
+    def entries(self, table: Table, name: str) -> Mapping[str, str]:
+        """Key text → data text of a dynamic set now; nothing of one that is not there."""
         ...
 
 
@@ -37,18 +47,29 @@ class Kernel:
 
     def __init__(self) -> None:
         self._writer = _library(json=False)
+        self._elements = Writer()
         self._lister = _library(json=True)
         self._reader = Reader(self.listed)
 
     def commit(self, transaction: Transaction) -> None:
         """See Nft.commit."""
+        if self._elements.takes(transaction):
+            with suppress(Unreadable):
+                self._elements.commit(transaction)
+                return
+        self._elements.forget()
         code, _, error = self._writer.cmd(transaction.text)
         if code:
             raise NftError(_first_complaint(error))
 
     def read(self, tables: Iterable[Table]) -> Ledger:
         """See Nft.read."""
+        self._elements.forget()
         return self._reader.read(tables)
+
+    def entries(self, table: Table, name: str) -> Mapping[str, str]:
+        """See Nft.entries."""
+        return self._reader.entries(table, name)
 
     def listed(self, what: str) -> State:
         """What libnftables lists of a thing (`table ip podwire-proxy`); nothing if it is not there.

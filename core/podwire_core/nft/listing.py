@@ -31,7 +31,8 @@ def state_of(listing: Iterable[dict[str, Any]]) -> State:
             )
         elif noun in {"set", "map"}:
             state[_key(body, "set", body["name"])] = body.get("comment", "?")
-            state.update(_elements(body))
+            if "timeout" not in body.get("flags", ()):  # else they are entries: see nft.entries
+                state.update(_elements(body))
     for key, comments in rules.items():
         state[key] = "\n".join([state[key], *comments])
     return state

@@ -22,13 +22,16 @@ import hashlib
 from dataclasses import dataclass
 
 from podwire_core.family import Family
-from podwire_core.nft.expressions import Concat, Expression, Field, Numgen
+from podwire_core.nft.expressions import Expression, Part, parts_of, typeof
 from podwire_core.nft.statements import Statement, Verdict
 
 Key = tuple[str, ...]
 State = dict[Key, str]
 
 MAX_COMMENT = 128  # bytes, with the closing zero: libnftnl's NFTNL_UDATA_COMMENT_MAXLEN
+
+#: Entries that a dynamic set takes where its definition says no size (nft's own default).
+DYNAMIC_SIZE = 65535
 
 
 def digest(text: str, length: int = 8) -> str:
@@ -135,6 +138,11 @@ class Set:
 
     key: what its keys are, by example ("typeof ip daddr . th dport"). data: the same for a
     map's values, or "verdict". interval: keys may be CIDRs and ranges, which never overlap.
+
+    timeout: with one, packets fill it (statements.Update) and its entries go after so many
+    seconds, if the statement says no other number. Entries are no objects: no one wants them,
+    no reading of what is in force tells of them, and they are not drift. size: how many
+    elements it takes; see DYNAMIC_SIZE.
     """
 
     table: Table
@@ -143,6 +151,17 @@ class Set:
     why: str = ""
     data: Expression | str = ""
     interval: bool = False
+    timeout: int = 0
+    size: int = 0
+
+    def __post_init__(self) -> None:
+        if self.interval and self.dynamic:
+            raise ValueError(f"set {self.name}: packets fill no set of intervals")
+
+    @property
+    def dynamic(self) -> bool:
+        """Whether packets fill it."""
+        return self.timeout > 0
 
     @property
     def key(self) -> Key:
@@ -157,9 +176,12 @@ class Set:
     @property
     def definition(self) -> str:
         """What it holds, without its comment: the text whose digest the comment carries."""
-        data = self.data if isinstance(self.data, str) else self.data.text
-        kind = f"typeof {self.typeof.text}{f' : {data}' if data else ''};"
-        return f"{kind} flags interval;" if self.interval else kind
+        data = self.data if isinstance(self.data, str) else typeof(self.data)
+        words = [f"typeof {typeof(self.typeof)}{f' : {data}' if data else ''};"]
+        words += ["flags interval;"] * self.interval
+        words += [f"flags dynamic,timeout; timeout {self.timeout}s;"] * self.dynamic
+        words += [f"size {self.size};"] * (self.size > 0)
+        return " ".join(words)
 
     @property
     def comment(self) -> str:
@@ -174,12 +196,12 @@ class Set:
     @property
     def width(self) -> int:
         """How many parts its keys have."""
-        return len(self.typeof.parts) if isinstance(self.typeof, Concat) else 1
+        return len(self.parts)
 
     @property
-    def parts(self) -> tuple[Field | Numgen, ...]:
+    def parts(self) -> tuple[Part, ...]:
         """The key's parts."""
-        return self.typeof.parts if isinstance(self.typeof, Concat) else (self.typeof,)
+        return parts_of(self.typeof)
 
 
 @dataclass(frozen=True, slots=True)

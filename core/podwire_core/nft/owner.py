@@ -3,9 +3,10 @@
     adopt()           read the kernel: after a start, a failure, or someone else's change
     replace(want)     make the tables exactly this; sends what differs
     change(some)      the same for some keys only; costs nothing for the rest
+    forget(keys)      entries that packets wrote into a dynamic set: no one wants those
 
-Both send at most one transaction and then sweep away chains and sets that nothing names any
-more. When nothing differs, nothing is sent: a restarted agent disturbs no packet.
+The middle two send at most one transaction and then sweep away chains and sets that nothing
+names any more. When nothing differs, nothing is sent: a restarted agent disturbs no packet.
 
 Only tables that are not there yet may be filled in parts (sync() of a Walk, whose order is
 safe): one transaction of a quarter of a million elements costs half a gigabyte.
@@ -15,11 +16,12 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import islice
 
 from podwire_core.delta import Delta
 from podwire_core.errors import NftError
+from podwire_core.nft import entries
 from podwire_core.nft.desired import Walk
 from podwire_core.nft.kernel import Nft
 from podwire_core.nft.ledger import Ledger
@@ -95,6 +97,14 @@ class Owner:
         sent = self.change(some)
         # Someone's rule may hold on to what we want gone, or ours to what someone renamed.
         return self.rebuild(want) if self._leftovers else sent
+
+    def entries(self, table: Table, name: str) -> Mapping[str, str]:
+        """Key text → data text of what packets wrote into a dynamic set of ours."""
+        return self._nft.entries(table, name)
+
+    def forget(self, table: Table, name: str, keys: Collection[str]) -> int:
+        """Delete entries of a dynamic set; those that are gone are no error. Returns how many."""
+        return entries.forget(table, name, keys, self._nft.entries, self._commit)
 
     def _fill(self, want: Walk) -> Transaction:
         """Fill tables that are not there, in parts; what one part names is in an earlier one."""

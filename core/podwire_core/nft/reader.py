@@ -7,13 +7,16 @@
 libnftables needs 2.7 KB for each element that it lists, and 1.0.6 fetches all of them even
 when it shall not list them (--terse). What only libnftables can spell it is asked for, set
 by set.
+
+Entries that packets write are no part of that: who wants to know them asks for them.
 """
 
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
+from math import prod
 
 from podwire_core.errors import NftError
 from podwire_core.nft import netlink
@@ -35,6 +38,7 @@ from podwire_core.nft.objects import Key, State, Table
 from podwire_core.nft.sets import Declared
 
 ATTEMPTS = 10
+MISSED = 0.01  # entries that all passes may have missed, by expectation
 EARS_BYTES = 8 * 1024 * 1024  # for commits while we read
 _TABLE_FLAGS = {0x1: "dormant", 0x2: "owner", 0x4: "persist"}  # NFT_TABLE_F_*
 _BINDING = 0x4  # NFT_CHAIN_BINDING: a part of a rule, not an object
@@ -66,6 +70,30 @@ class Reader:
                 return found
         names = ", ".join(table.text for table in tables)
         raise NftError(f"someone keeps changing {names} while they are read")
+
+    def entries(self, table: Table, name: str) -> dict[str, str]:
+        """Key text → data text of a dynamic set now; nothing of one that is not there.
+
+        Entries that come or go while they are read may be in it or not. The kernel continues a
+        dump by a number of elements to skip, so that each one that goes meanwhile moves another
+        one into what is skipped. So there are several passes, until hardly any was missed by all.
+        """
+        found: dict[str, str] = {}
+        sizes: list[int] = []
+        try:
+            while len(sizes) < 2 or (_missed(sizes, len(found)) and len(sizes) < ATTEMPTS):
+                read = self._elements(table, self._declared(table, name))
+                found.update(read)
+                sizes.append(len(read))
+        except Absent:
+            return {}
+        except Unreadable as error:
+            raise NftError(f"cannot spell the entries of {table.text} {name}") from error
+        return {key: fingerprint.partition("\n")[0] for key, fingerprint in found.items()}
+
+    def _declared(self, table: Table, name: str) -> Declared:
+        names = netlink.name(1, table.name) + netlink.name(2, name)
+        return Declared(self._questions.one(netlink.GETSET, table.family.nft, names))
 
     def _attempt(self, tables: tuple[Table, ...]) -> Ledger | None:
         """What is in force, None when that changed under our eyes."""
@@ -139,11 +167,10 @@ class Reader:
     def _read_set(self, table: Table, declared: Declared, into: Ledger) -> None:
         key: Key = (*table.key, "set", declared.name)
         into[key] = declared.comment
-        names = name(1, table.name) + name(2, declared.name)
-        dump = self._questions.dump(netlink.GETSETELEM, table.family.nft, names)
+        if declared.dynamic:
+            return
         try:
-            with closing(dump):
-                found = elements(declared, dump)
+            found = self._elements(table, declared)
         except Unreadable:
             into.update(self._list_set(f"{declared.noun} {table.text} {declared.name}"))
             return
@@ -151,12 +178,23 @@ class Reader:
             self._short[key] = len(found)
         into.file_set(key, found)
 
+    def _elements(self, table: Table, declared: Declared) -> dict[str, str]:
+        names = name(1, table.name) + name(2, declared.name)
+        dump = self._questions.dump(netlink.GETSETELEM, table.family.nft, names)
+        with closing(dump):
+            return elements(declared, dump)
+
     def _dump(self, kind: int, table: Table) -> Iterator[Attributes]:
         """The objects of a kind that are this table's; of chains the kernel says all."""
         for body in self._questions.dump(kind, table.family.nft, name(1, table.name)):
             fields = netlink.fields_of(body)
             if text(fields.get(1)) == table.name:
                 yield fields
+
+
+def _missed(sizes: Sequence[int], number: int) -> bool:
+    """Whether passes of these sizes, of so many entries in all, may have missed one together."""
+    return number * prod(1 - size / number for size in sizes) > MISSED if number else False
 
 
 def _table_flags(fields: Attributes) -> str:

@@ -57,6 +57,11 @@ class Declared:
         return bool(self._flags & _INTERVAL)
 
     @property
+    def dynamic(self) -> bool:
+        """Whether its elements go by themselves: then they are no part of what is in force."""
+        return bool(self._flags & _TIMEOUT)
+
+    @property
     def size(self) -> int | None:
         """How many elements a dump must have, where the kernel says so (since Linux 6.16).
 
@@ -87,11 +92,19 @@ class Declared:
             raise Unreadable
         if not self._flags & _MAP:
             return _no_data
-        if number(self.fields.get(_DATA_TYPE)) == _VERDICT_TYPE:
+        values = self.values()
+        if values is None:
             return _Verdicts()
-        values = self._layout(_DATA_TYPE, _DATA_LEN, _DATA_TYPEOF)
         words, end = values.words, 4 + values.length  # behind it is padding
         return lambda data: words(data[4:end])
+
+    def values(self) -> Layout | None:
+        """What a map's values are; None for verdicts and for sets. Raises Unreadable."""
+        if self._flags & _OBJECT:
+            raise Unreadable
+        if not self._flags & _MAP or number(self.fields.get(_DATA_TYPE)) == _VERDICT_TYPE:
+            return None
+        return self._layout(_DATA_TYPE, _DATA_LEN, _DATA_TYPEOF)
 
     @property
     def _userdata(self) -> Attributes:

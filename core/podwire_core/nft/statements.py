@@ -7,15 +7,24 @@ Dnat           new destination, address and port, from a map; goes on if there i
 Masquerade     new source: an address of the interface it leaves by
 Reject         drop, and tell the sender (ICMP port unreachable, or RST)
 Counter        counts packets and bytes
+Update         remembers a value for the expression in a dynamic map, for a while
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 
 from podwire_core.family import Family
-from podwire_core.nft.expressions import Expression
+from podwire_core.nft.expressions import IIFNAME, Expression, width
+
+#: An interface's name (at most IFNAMSIZ - 1 bytes), or a prefix and "*".
+_INTERFACE = re.compile(r"[!#-)+-.0-\[\]-~]{1,15}|[!#-)+-.0-\[\]-~]{1,14}\*")
+
+#: What libnftables 1.0.6 has room for in the update of a map; it ends the process at more
+#: (assert in netlink_gen_expr). An IPv6 address and a port are more: hashed(), and two maps.
+UPDATE_BYTES = 16
 
 
 class VerdictKind(StrEnum):
@@ -66,7 +75,8 @@ class Match:
     """`expression value…`, or `expression @set`; `negated` turns it round (`!=`).
 
     Several values mean any of them and render without braces ("established,related"), which
-    nft allows for bit fields like ct state; an anonymous set is never made.
+    nft allows for bit fields like ct state; an anonymous set is never made. Names of
+    interfaces render in quotes; one that ends in "*" is a prefix.
     """
 
     expression: Expression
@@ -77,12 +87,16 @@ class Match:
     def __post_init__(self) -> None:
         if bool(self.values) == bool(self.set):
             raise ValueError("a match compares with values or with one set")
+        if self.expression == IIFNAME and not all(map(_INTERFACE.fullmatch, self.values)):
+            raise ValueError(f"{self.values} is not the name of an interface")
 
     @property
     def text(self) -> str:
         """nft's spelling."""
         operator = "!= " if self.negated else ""
-        right = f"@{self.set}" if self.set else ",".join(self.values)
+        quote = '"' if self.expression == IIFNAME else ""
+        values = [f"{quote}{value}{quote}" for value in self.values]
+        right = f"@{self.set}" if self.set else ",".join(values)
         return f"{self.expression.text} {operator}{right}"
 
 
@@ -101,15 +115,22 @@ class Vmap:
 
 @dataclass(frozen=True, slots=True)
 class Dnat:
-    """`dnat ip addr . port to EXPRESSION map @MAP`: the map's data is address . port."""
+    """`dnat ip addr . port to EXPRESSION map @MAP`: the map's data is address . port.
+
+    With `ports`, that map holds the ports, and `map` the addresses.
+    """
 
     family: Family
     expression: Expression
     map: str
+    ports: str = ""
 
     @property
     def text(self) -> str:
         """nft's spelling."""
+        if self.ports:
+            key = self.expression.text
+            return f"dnat {self.family.nft} to {key} map @{self.map} : {key} map @{self.ports}"
         return f"dnat {self.family.nft} addr . port to {self.expression.text} map @{self.map}"
 
 
@@ -152,4 +173,32 @@ class Counter:
         return "counter"
 
 
-Statement = Match | Verdict | Vmap | Dnat | Masquerade | Reject | Counter
+@dataclass(frozen=True, slots=True)
+class Update:
+    """Remember `data` for the expression in a dynamic map, for `timeout` seconds from now.
+
+    What is remembered already keeps its value and lives as long anew. Where a new entry finds
+    no room (Set.size), the rule ends here, as if a match had failed.
+
+    With data, neither key nor data may be wider than UPDATE_BYTES.
+    """
+
+    expression: Expression
+    set: str
+    timeout: int
+    data: Expression | None = None
+
+    def __post_init__(self) -> None:
+        if self.timeout < 1:
+            raise ValueError(f"update of @{self.set} with timeout {self.timeout} s")
+        if self.data and max(width(self.expression), width(self.data)) > UPDATE_BYTES:
+            raise ValueError(f"update of @{self.set} with more than {UPDATE_BYTES} bytes")
+
+    @property
+    def text(self) -> str:
+        """nft's spelling."""
+        data = f" : {self.data.text}" if self.data else ""
+        return f"update @{self.set} {{ {self.expression.text} timeout {self.timeout}s{data} }}"
+
+
+Statement = Match | Verdict | Vmap | Dnat | Masquerade | Reject | Counter | Update

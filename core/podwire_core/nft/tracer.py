@@ -7,7 +7,8 @@
 
 It reads the same values the kernel is given (Chain, Element, …), so it is the naive twin of
 nf_tables for what our rules use; random choices are all explored. NAT is per connection and
-happens once in each direction, as conntrack has it.
+happens once in each direction, as conntrack has it. What packets write into dynamic maps is in
+the Trace (updates); a Ruleset made with it is what the next packet meets.
 """
 
 from __future__ import annotations
@@ -17,15 +18,35 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from podwire_core.family import Family
-from podwire_core.nft.expressions import Concat, Expression, Field, Numgen
+from podwire_core.nft.expressions import (
+    DADDR_TYPE,
+    IIFNAME,
+    SADDR_TYPE,
+    Concat,
+    Expression,
+    Field,
+    Jhash,
+    Numgen,
+    parts_of,
+)
 from podwire_core.nft.intervals import span
-from podwire_core.nft.objects import Chain, Element, Object, Rule, Set
+from podwire_core.nft.objects import (
+    DYNAMIC_SIZE,
+    Chain,
+    Element,
+    Key,
+    Object,
+    Rule,
+    Set,
+    digest,
+)
 from podwire_core.nft.statements import (
     Counter,
     Dnat,
     Masquerade,
     Match,
     Reject,
+    Update,
     Verdict,
     VerdictKind,
     Vmap,
@@ -33,13 +54,15 @@ from podwire_core.nft.statements import (
 
 MAX_OUTCOMES = 10_000
 
+_Action = Dnat | Masquerade | Reject | Update
+
 
 @dataclass(frozen=True, slots=True)
 class Packet:
     """The first packet of a connection (or with state "established", a later one).
 
-    from_node: a process of the node itself sends it. The original destination is what the
-    client wrote, kept while DNAT changes daddr and dport.
+    from_node: a process of the node itself sends it. iif: the interface it came in by. The
+    original destination is what the client wrote, kept while DNAT changes daddr and dport.
     """
 
     family: Family
@@ -54,6 +77,7 @@ class Packet:
     original_dport: int = 0
     dnat: bool = False
     masqueraded: bool = False
+    iif: str = ""
 
     def translated(self, daddr: str, dport: int) -> Packet:
         """The packet after DNAT."""
@@ -88,11 +112,15 @@ class Step:
 
 @dataclass(frozen=True)
 class Trace:
-    """The packet as it left (or ended), its fate, and the rules that did something."""
+    """The packet as it left (or ended), its fate, and the rules that did something.
+
+    updates: the entries of dynamic maps that it made, or whose time it began anew.
+    """
 
     fate: Fate
     packet: Packet
     steps: tuple[Step, ...]
+    updates: tuple[Element, ...] = ()
 
 
 #: What a field of a packet is, by its nft spelling with the family's word as "ip".
@@ -106,7 +134,9 @@ FIELDS: dict[str, Callable[[Packet], str]] = {
     "sctp dport": lambda packet: str(packet.dport) if packet.protocol == "sctp" else "",
     "th sport": lambda packet: str(packet.sport),
     "ct state": lambda packet: packet.state,
+    "meta iifname": lambda packet: packet.iif,
     "ct status": lambda packet: "dnat" if packet.dnat else "",
+    "ct original ip saddr": lambda packet: packet.saddr,  # masquerading keeps it here
     "ct original ip daddr": lambda packet: packet.original_daddr or packet.daddr,
     "ct original proto-dst": lambda packet: str(packet.original_dport or packet.dport),
 }
@@ -168,15 +198,17 @@ class _Walk:
     choices: list[int]
     arities: list[int] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
+    updates: dict[Key, Element] = field(default_factory=dict)
     hook: str = ""
 
     def run(self) -> Trace:
+        fate = Fate.ACCEPT
         try:
             for hook in self._hooks():
                 self._pass(hook)
         except _Ended as end:
-            return Trace(end.fate, self.packet, tuple(self.steps))
-        return Trace(Fate.ACCEPT, self.packet, tuple(self.steps))
+            fate = end.fate
+        return Trace(fate, self.packet, tuple(self.steps), tuple(self.updates.values()))
 
     def _hooks(self) -> Iterable[str]:
         """Hooks in order; asked lazily, because DNAT decides the routing."""
@@ -237,15 +269,17 @@ class _Walk:
                 case Verdict():
                     self._note(chain, rule, statement.text)
                     return statement
-                case Dnat() | Masquerade() | Reject():
+                case Dnat() | Masquerade() | Reject() | Update():
                     if not self._act(chain, rule, statement):
                         return None
                 case Counter():
                     pass
         return None
 
-    def _act(self, chain: Chain, rule: Rule, statement: Dnat | Masquerade | Reject) -> bool:
-        """Do what ends a base chain. False when a DNAT map has no answer."""
+    def _act(self, chain: Chain, rule: Rule, statement: _Action) -> bool:
+        """Remember, or do what ends a base chain. False when a map has no answer or no room."""
+        if isinstance(statement, Update):
+            return self._update(chain, rule, statement)
         if isinstance(statement, Reject):
             self._note(chain, rule, "reject")
             raise _Ended(Fate.REJECT)
@@ -253,32 +287,67 @@ class _Walk:
             self.packet = replace(self.packet, masqueraded=True)
             self._note(chain, rule, "masquerade")
             raise _Ended(Fate.ACCEPT)
-        element = self._lookup(chain, statement.expression, statement.map)
-        if element is None or not isinstance(element.data, tuple):
+        maps = [statement.map, statement.ports] if statement.ports else [statement.map]
+        parts = self._values(statement.expression)
+        found = [self._find(chain, name, parts) for name in maps]
+        data = [each.data for each in found if each and isinstance(each.data, tuple)]
+        if len(data) < len(maps):
             return False
-        address, port = element.data
+        address, port = (part for each in data for part in each)
         self.packet = self.packet.translated(address, int(port))
         self._note(chain, rule, f"dnat to {address} port {port}")
         raise _Ended(Fate.ACCEPT)
 
+    def _update(self, chain: Chain, rule: Rule, update: Update) -> bool:
+        """Remember; what is remembered already keeps its value. False when there is no room."""
+        parts = self._values(update.expression)
+        element = self._find(chain, update.set, parts)
+        if element is None:
+            if self._is_full(chain, update.set):
+                return False
+            data = None if update.data is None else self._values(update.data)
+            element = Element(chain.table, update.set, parts, data)
+        self.updates[element.key] = element
+        self._note(chain, rule, f"remember {element.key_text} : {element.data_text}")
+        return True
+
+    def _is_full(self, chain: Chain, name: str) -> bool:
+        where = (*chain.table.key, name)
+        room = self.ruleset.sets[where].size or DYNAMIC_SIZE
+        there = {each.key for each in self.ruleset.elements.get(where, {}).values()}
+        return len(there | {key for key in self.updates if key[3] == name}) >= room
+
     def _matches(self, chain: Chain, match: Match) -> bool:
         if match.set:
             found = self._lookup(chain, match.expression, match.set) is not None
+        elif match.expression == IIFNAME:
+            found = any(_is_named(self.packet.iif, name) for name in match.values)
         else:
             found = self._value(match.expression) in match.values
         return found != match.negated
 
     def _lookup(self, chain: Chain, expression: Expression, name: str) -> Element | None:
-        parts = expression.parts if isinstance(expression, Concat) else (expression,)
-        return self.ruleset.find(chain, name, [self._value(part) for part in parts])
+        return self._find(chain, name, self._values(expression))
+
+    def _find(self, chain: Chain, name: str, parts: tuple[str, ...]) -> Element | None:
+        remembered = self.updates.get((*chain.table.key, "element", name, " . ".join(parts)))
+        return remembered or self.ruleset.find(chain, name, parts)
+
+    def _values(self, expression: Expression) -> tuple[str, ...]:
+        return tuple(self._value(part) for part in parts_of(expression))
 
     def _value(self, expression: Expression) -> str:
         if isinstance(expression, Numgen):
-            return str(self._choose(expression.mod))
+            chosen = self._choose(expression.mod) if expression.mod > 1 else 0
+            return str(expression.offset + chosen)
+        if isinstance(expression, Jhash):
+            return _hash(self._value(expression.field), expression.seed)
         if isinstance(expression, Concat):
-            return " . ".join(self._value(part) for part in expression.parts)
-        if expression.text == "fib daddr type":
-            return "local" if self.packet.daddr in self.ruleset.local else "unicast"
+            return " . ".join(self._values(expression))
+        if expression in {DADDR_TYPE, SADDR_TYPE}:
+            packet = self.packet
+            address = packet.daddr if expression == DADDR_TYPE else packet.saddr
+            return "local" if address in self.ruleset.local else "unicast"
         return FIELDS[_familyless(expression)](self.packet)
 
     def _choose(self, arity: int) -> int:
@@ -290,6 +359,16 @@ class _Walk:
 
     def _note(self, chain: Chain, rule: Rule, effect: str) -> None:
         self.steps.append(Step(self.hook, chain.table.text, chain.name, rule.why, effect))
+
+
+def _hash(value: str, seed: int) -> str:
+    """Some number for a value: another one than the kernel's, and always the same."""
+    return str(int(digest(f"{seed} {value}"), 16) % ((1 << 32) - 1))
+
+
+def _is_named(interface: str, name: str) -> bool:
+    """Whether an interface has this name, or with "*" at its end this prefix."""
+    return interface.startswith(name[:-1]) if name.endswith("*") else interface == name
 
 
 def _familyless(field_: Field) -> str:

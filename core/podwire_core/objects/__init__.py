@@ -1,7 +1,7 @@
 """Kubernetes objects, frozen, holding only the fields podwire reads.
 
     base       names, metadata, canonical values     cluster    Node, Namespace, Pod
-    services   Service, EndpointSlice                policies   NetworkPolicy
+    services   Service, EndpointSlice, ServiceCIDR   policies   NetworkPolicy
 
 Field names are the API's, in Python's spelling (clusterIPs is cluster_ips). Defaults are
 the API server's, because objects from a folder have met no API server. Addresses are
@@ -12,6 +12,7 @@ Sources: Kubernetes API reference, core/v1, discovery.k8s.io/v1, networking.k8s.
 """
 
 from podwire_core.objects.base import (
+    Annotations,
     ApiName,
     ClusterObject,
     KubernetesObject,
@@ -25,6 +26,8 @@ from podwire_core.objects.base import (
 from podwire_core.objects.cluster import (
     NAMESPACE_NAME_LABEL,
     NETWORK_UNAVAILABLE,
+    TO_BE_DELETED_TAINT,
+    ZONE_LABEL,
     Container,
     ContainerPort,
     Namespace,
@@ -37,6 +40,7 @@ from podwire_core.objects.cluster import (
     PodIP,
     PodSpec,
     PodStatus,
+    Taint,
 )
 from podwire_core.objects.policies import (
     EgressRule,
@@ -50,32 +54,49 @@ from podwire_core.objects.policies import (
 )
 from podwire_core.objects.services import (
     SERVICE_NAME_LABEL,
+    ClientIPConfig,
     Endpoint,
     EndpointConditions,
+    EndpointHints,
     EndpointPort,
     EndpointSlice,
+    Hint,
+    LoadBalancerIngress,
+    LoadBalancerStatus,
     Service,
+    ServiceCIDR,
+    ServiceCIDRSpec,
     ServicePort,
     ServiceSpec,
+    ServiceStatus,
+    SessionAffinityConfig,
 )
 
 __all__ = [
     "NAMESPACE_NAME_LABEL",
     "NETWORK_UNAVAILABLE",
     "SERVICE_NAME_LABEL",
+    "TO_BE_DELETED_TAINT",
+    "ZONE_LABEL",
+    "Annotations",
     "ApiName",
+    "ClientIPConfig",
     "ClusterObject",
     "Container",
     "ContainerPort",
     "EgressRule",
     "Endpoint",
     "EndpointConditions",
+    "EndpointHints",
     "EndpointPort",
     "EndpointSlice",
+    "Hint",
     "IPBlock",
     "IngressRule",
     "KubernetesObject",
     "Label",
+    "LoadBalancerIngress",
+    "LoadBalancerStatus",
     "Namespace",
     "NetworkPolicy",
     "NetworkPolicySpec",
@@ -96,7 +117,12 @@ __all__ = [
     "Port",
     "Protocol",
     "Service",
+    "ServiceCIDR",
+    "ServiceCIDRSpec",
     "ServicePort",
     "ServiceSpec",
+    "ServiceStatus",
+    "SessionAffinityConfig",
     "Struct",
+    "Taint",
 ]

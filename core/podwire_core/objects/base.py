@@ -67,6 +67,14 @@ class Struct(msgspec.Struct, frozen=True, rename=_api_spelling, omit_defaults=Tr
             raise ValueError(f"`{_api_spelling(field.rstrip('_'))}`: {error}") from error
 
 
+class Annotations(Struct, frozen=True):
+    """The one annotation we read; the others, which may be kilobytes, are not even kept."""
+
+    last_change_trigger_time: str = msgspec.field(
+        default="", name="endpoints.kubernetes.io/last-change-trigger-time"
+    )
+
+
 class ObjectMeta(Struct, frozen=True):
     """The metadata we read."""
 
@@ -75,6 +83,12 @@ class ObjectMeta(Struct, frozen=True):
     labels: dict[str, str] | None = None
     creation_timestamp: str | None = None
     deletion_timestamp: str | None = None
+    annotations: Annotations | None = None
+
+    def __post_init__(self) -> None:
+        """Annotations of others are the same as none, also when objects are compared."""
+        if self.annotations is not None and not self.annotations.last_change_trigger_time:
+            force_setattr(self, "annotations", None)
 
 
 class KubernetesObject(Struct, frozen=True):

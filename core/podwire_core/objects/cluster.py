@@ -18,6 +18,9 @@ from podwire_core.objects.base import (
 NAMESPACE_NAME_LABEL = "kubernetes.io/metadata.name"
 #: The condition that cloud controllers set and whoever gives pods their network clears.
 NETWORK_UNAVAILABLE = "NetworkUnavailable"
+ZONE_LABEL = "topology.kubernetes.io/zone"
+#: The taint of a Node that the cluster autoscaler is about to take away.
+TO_BE_DELETED_TAINT = "ToBeDeletedByClusterAutoscaler"
 
 
 class NodeAddress(Struct, frozen=True):
@@ -31,15 +34,25 @@ class NodeAddress(Struct, frozen=True):
             self._set_canonical("address", canonical_address)
 
 
+class Taint(Struct, frozen=True):
+    """What keeps pods away from a node."""
+
+    key: str
+
+
 class NodeSpec(Struct, frozen=True):
-    """podCIDRs: at most one per family."""
+    """podCIDRs: at most one per family. Of all taints only TO_BE_DELETED_TAINT is kept."""
 
     pod_cidr: str = ""
     pod_cidrs: tuple[str, ...] | None = None
+    taints: tuple[Taint, ...] | None = None
 
     def __post_init__(self) -> None:
         self._set_canonical("pod_cidr", canonical_network)
         self._set_canonical("pod_cidrs", canonical_network)
+        if self.taints is not None:
+            kept = tuple(row for row in self.taints if row.key == TO_BE_DELETED_TAINT)
+            force_setattr(self, "taints", kept or None)
 
 
 class NodeCondition(Struct, frozen=True):
@@ -85,6 +98,16 @@ class Node(ClusterObject, frozen=True):
     def internal_ips(self) -> tuple[str, ...]:
         """Its addresses on the cluster's network, in the order the API lists them."""
         return tuple(row.address for row in self.status.addresses or () if row.type == "InternalIP")
+
+    @property
+    def zone(self) -> str:
+        """The zone it stands in; "" where no one says."""
+        return self.labels.get(ZONE_LABEL, "")
+
+    @property
+    def leaving(self) -> bool:
+        """Whether it is about to go: deleted, or chosen by the cluster autoscaler."""
+        return bool(self.metadata.deletion_timestamp or self.spec.taints)
 
 
 class Namespace(ClusterObject, frozen=True):

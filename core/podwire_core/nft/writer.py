@@ -1,0 +1,246 @@
+"""Elements that come and go, straight to nf_tables: what most transactions are made of.
+
+    BATCH_BEGIN   NEWSETELEM | DELSETELEM { table, set, elements } …   BATCH_END
+
+libnftables reads every chain and set there is before it writes one element, and spells what we
+hold as values: with ten thousand chains, milliseconds for a change of microseconds. It writes all
+else, and elements of sets of intervals, whose bounds are its business.
+
+All of a batch is put in force or none (linux/netfilter/nfnetlink.h, nf_tables.h).
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from itertools import groupby
+from typing import NamedTuple
+
+from podwire_core.errors import NftError
+from podwire_core.nft import netlink
+from podwire_core.nft.datatypes import Layout, Unreadable
+from podwire_core.nft.netlink import Absent, Questions, name
+from podwire_core.nft.objects import Element, Key
+from podwire_core.nft.sets import VALUE, VERDICT, Declared
+from podwire_core.nft.statements import Verdict, VerdictKind
+from podwire_core.nft.transaction import Command, Gone, Transaction, Verb
+
+SEND_BYTES = 16 * 1024 * 1024
+MESSAGE_BYTES = 48 * 1024  # of elements: an attribute's length has sixteen bits
+
+_NETFILTER, _SUBSYSTEM = 12, 10  # NETLINK_NETFILTER, NFNL_SUBSYS_NFTABLES
+_BATCH_BEGIN, _BATCH_END = 0x10, 0x11  # NFNL_MSG_BATCH_*
+_NEW, _DELETE = 12, 14  # NFT_MSG_NEWSETELEM, NFT_MSG_DELSETELEM
+_REQUEST, _ACK, _CREATE = 0x1, 0x4, 0x400  # NLM_F_*
+_NESTED = 0x8000  # NLA_F_NESTED
+_ERROR = 2  # NLMSG_ERROR
+_SOL_NETLINK, _CAP_ACK = 270, 10  # NETLINK_CAP_ACK: an error does not repeat the question
+_SO_SNDBUFFORCE = 32
+_LIST, _ELEM = 3, 1  # NFTA_SET_ELEM_LIST_ELEMENTS, NFTA_LIST_ELEM
+_KEY, _DATA, _USERDATA = 1, 2, 6  # NFTA_SET_ELEM_*
+_CODES = {
+    VerdictKind.DROP: 0,
+    VerdictKind.ACCEPT: 1,
+    VerdictKind.JUMP: -3,
+    VerdictKind.GOTO: -4,
+    VerdictKind.RETURN: -5,
+}
+_HEADER = struct.Struct("=IHHII")
+_ATTRIBUTE = struct.Struct("=HH")
+_CODE = struct.Struct("=i")
+
+
+class _Codec(NamedTuple):
+    """How a set's keys and values are written."""
+
+    key: Layout
+    data: Layout | None
+
+
+class _Message(NamedTuple):
+    """NFT_MSG_*, what follows the header, and what it is about."""
+
+    kind: int
+    body: bytes
+    commands: Sequence[Command]
+
+
+class Writer:
+    """Works in the network namespace it was made in."""
+
+    def __init__(self) -> None:
+        self._questions = Questions()
+        self._codecs: dict[Key, _Codec | None] = {}
+        self._sequence = 0
+        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETFILTER)
+        weakref.finalize(self, self._socket.close)
+        self._socket.setsockopt(_SOL_NETLINK, _CAP_ACK, 1)
+        self._socket.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, SEND_BYTES)
+        self._socket.settimeout(netlink.ANSWER_SECONDS)
+        self._socket.bind((0, 0))
+
+    def forget(self) -> None:
+        """Someone may have made sets anew: ask for their types again."""
+        self._codecs.clear()
+
+    def takes(self, transaction: Transaction) -> bool:
+        """Whether it is made of elements alone, of sets that can be written."""
+        commands = transaction.commands
+        if not commands or not all(map(_is_element, commands)):
+            return False
+        return all(map(self._codec, {_home(each) for each in commands}))
+
+    def commit(self, transaction: Transaction) -> None:
+        """Put in force what takes() takes. Raises NftError, and Unreadable for odd words."""
+        messages: list[_Message] = []
+        groups = groupby(transaction.commands, lambda command: (command.verb, _home(command)))
+        for (verb, home), commands in groups:
+            messages += self._messages(verb, home, list(commands))
+        self._send(messages)
+
+    def _codec(self, home: Key) -> _Codec | None:
+        if home not in self._codecs:
+            self._codecs[home] = self._learn(home)
+        return self._codecs[home]
+
+    def _learn(self, home: Key) -> _Codec | None:
+        names = name(1, home[1]) + name(2, home[3])
+        try:
+            found = Declared(self._questions.one(netlink.GETSET, home[0], names))
+            if found.interval:
+                return None
+            return _Codec(found.key(), found.values())
+        except (Absent, Unreadable):
+            return None
+
+    def _messages(self, verb: Verb, home: Key, commands: Sequence[Command]) -> Iterator[_Message]:
+        """None of them is too long for its attribute."""
+        codec = self._codec(home)
+        if codec is None:
+            raise Unreadable
+        kind, pack = (_NEW, _added(codec)) if verb is Verb.ADD else (_DELETE, _deleted(codec))
+        head = bytes([netlink.FAMILIES[home[0]], 0, 0, 0]) + name(1, home[1]) + name(2, home[3])
+        part: list[bytes] = []
+        size = first = 0
+        for index, command in enumerate(commands):
+            item = pack(command)
+            if size + len(item) > MESSAGE_BYTES:
+                yield _Message(kind, head + _nested(_LIST, b"".join(part)), commands[first:index])
+                part, size, first = [], 0, index
+            part.append(item)
+            size += len(item)
+        yield _Message(kind, head + _nested(_LIST, b"".join(part)), commands[first:])
+
+    def _send(self, messages: Sequence[_Message]) -> None:
+        subsystem = bytes([0, 0]) + _SUBSYSTEM.to_bytes(2, "big")
+        begin = self._sequence + 1
+        data = [self._packed(_BATCH_BEGIN, _REQUEST, subsystem)]
+        about: dict[int, Sequence[Command]] = {}
+        for index, (kind, body, commands) in enumerate(messages):
+            flags = _REQUEST | (_CREATE if kind == _NEW else 0)
+            if index == len(messages) - 1:
+                flags |= _ACK  # its answer is the last one
+            data.append(self._packed(_SUBSYSTEM << 8 | kind, flags, body))
+            about[self._sequence] = commands
+        last = self._sequence
+        data.append(self._packed(_BATCH_END, _REQUEST, subsystem))
+        try:
+            self._socket.send(b"".join(data))
+            self._hear(range(begin, last + 1), about)
+        except OSError as error:
+            raise NftError(f"the kernel gave no answer: {error}") from error
+
+    def _packed(self, kind: int, flags: int, body: bytes) -> bytes:
+        self._sequence += 1
+        body += b"\0" * (-len(body) % 4)
+        return _HEADER.pack(_HEADER.size + len(body), kind, flags, self._sequence, 0) + body
+
+    def _hear(self, ours: range, about: dict[int, Sequence[Command]]) -> None:
+        """Wait for the last answer; the first refusal is what is told."""
+        refusal: NftError | None = None
+        while True:
+            for kind, sequence, body in _answers(self._socket.recv(netlink.RECEIVE_BYTES)):
+                if kind != _ERROR or sequence not in ours:
+                    continue  # of an answer that came too late
+                code = -_CODE.unpack_from(body)[0]
+                if code and refusal is None:
+                    refusal = _refusal(code, about.get(sequence, ()))
+                if sequence == ours[-1] or (code and sequence == ours[0]):
+                    if refusal is not None:
+                        self.forget()
+                        raise refusal
+                    return
+
+
+def _answers(data: bytes) -> Iterator[tuple[int, int, bytes]]:
+    offset = 0
+    while offset + _HEADER.size <= len(data):
+        length, kind, _, sequence, _ = _HEADER.unpack_from(data, offset)
+        if length < _HEADER.size:
+            return
+        yield kind, sequence, data[offset + _HEADER.size : offset + length]
+        offset += (length + 3) & ~3
+
+
+def _refusal(code: int, commands: Sequence[Command]) -> NftError:
+    """In libnftables' words."""
+    which = f": {commands[0].text}" if commands else ""
+    more = f" (or one of {len(commands) - 1} more)" if len(commands) > 1 else ""
+    return NftError(f"Could not process rule: {os.strerror(code)}{which[:300]}{more}")
+
+
+def _is_element(command: Command) -> bool:
+    each = command.object
+    if isinstance(each, Element):
+        return command.verb is Verb.ADD
+    return isinstance(each, Gone) and len(each.key) == 5 and command.verb is Verb.DELETE
+
+
+def _home(command: Command) -> Key:
+    """Family, table, "set", name."""
+    key = command.object.key
+    return (key[0], key[1], "set", key[3])
+
+
+def _added(codec: _Codec) -> Callable[[Command], bytes]:
+    def pack(command: Command) -> bytes:
+        each = command.object
+        assert isinstance(each, Element)  # noqa: S101 - see _is_element
+        parts = _nested(_KEY, _attribute(VALUE, codec.key.value(each.parts)))
+        if isinstance(each.data, Verdict):
+            parts += _nested(_DATA, _verdict(each.data))
+        elif each.data is not None:
+            if codec.data is None:
+                raise Unreadable
+            parts += _nested(_DATA, _attribute(VALUE, codec.data.value(each.data)))
+        if each.words:
+            comment = each.comment.encode() + b"\0"
+            parts += _attribute(_USERDATA, bytes([0, len(comment)]) + comment)
+        return _nested(_ELEM, parts)
+
+    return pack
+
+
+def _deleted(codec: _Codec) -> Callable[[Command], bytes]:
+    def pack(command: Command) -> bytes:
+        words = command.object.key[4].split(" . ")
+        return _nested(_ELEM, _nested(_KEY, _attribute(VALUE, codec.key.value(words))))
+
+    return pack
+
+
+def _verdict(verdict: Verdict) -> bytes:
+    code = _attribute(1, struct.pack("!i", _CODES[verdict.kind]))  # NFTA_VERDICT_CODE
+    chain = name(2, verdict.chain) if verdict.chain else b""  # NFTA_VERDICT_CHAIN
+    return _nested(VERDICT, code + chain)
+
+
+def _attribute(kind: int, value: bytes) -> bytes:
+    return _ATTRIBUTE.pack(4 + len(value), kind) + value + b"\0" * (-len(value) % 4)
+
+
+def _nested(kind: int, value: bytes) -> bytes:
+    return _attribute(kind | _NESTED, value)

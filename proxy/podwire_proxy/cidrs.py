@@ -1,0 +1,44 @@
+"""Networks as interval sets need them: of one family, disjoint, in nft's spelling."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_network
+
+from podwire_core.family import Family, Network, family_of, spelled
+
+#: What never leaves a host, and where NodePorts do not answer unless asked to.
+LOOPBACK: dict[Family, Network] = {
+    Family.IPV4: IPv4Network("127.0.0.0/8"),
+    Family.IPV6: IPv6Network("::1/128"),
+}
+
+
+def disjoint(cidrs: Iterable[str]) -> tuple[str, ...]:
+    """Networks that hold the same addresses, and none twice; equal input, equal output."""
+    networks = [ip_network(cidr) for cidr in sorted(set(cidrs))]
+    v4 = collapse_addresses(each for each in networks if isinstance(each, IPv4Network))
+    v6 = collapse_addresses(each for each in networks if isinstance(each, IPv6Network))
+    return (*map(spelled, v4), *map(spelled, v6))
+
+
+def without_loopback(cidrs: Iterable[str]) -> tuple[str, ...]:
+    """The same without 127.0.0.0/8 and ::1."""
+    return disjoint(spelled(each) for cidr in cidrs for each in _cut(ip_network(cidr)))
+
+
+def _cut(network: Network) -> Iterator[Network]:
+    """What is left of a network: a network and its complement within another are CIDRs too."""
+    match network, LOOPBACK[family_of(str(network))]:
+        case (IPv4Network() as whole, IPv4Network() as loopback) if loopback.subnet_of(whole):
+            yield from whole.address_exclude(loopback)
+        case (IPv6Network() as whole, IPv6Network() as loopback) if loopback.subnet_of(whole):
+            yield from whole.address_exclude(loopback)
+        case (_, loopback):
+            if not network.overlaps(loopback):
+                yield network
+
+
+def element_text(cidr: str) -> str:
+    """A network as nft lists it in a set: one of a single address without its length."""
+    return cidr.removesuffix(f"/{family_of(cidr).bits}")

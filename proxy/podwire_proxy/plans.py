@@ -1,0 +1,207 @@
+"""A Service and its EndpointSlices as frontends, each with its plan.
+
+    dialled by                 who is served by    source of the address
+    clusterIPs                 internalTrafficPolicy   spec, one a family
+    LoadBalancer's addresses   externalTrafficPolicy   status, ipMode VIP or none
+    externalIPs                externalTrafficPolicy   spec
+    NodePorts                  externalTrafficPolicy   spec.ports[].nodePort, of any type
+
+A family in which the Service has no cluster address is served nowhere. What breaks a rule is
+left out and told; the rest of the Service is served.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from ipaddress import ip_address, ip_network
+from typing import NamedTuple
+
+from podwire_core.errors import ObjectError
+from podwire_core.family import Family, canonical_address, canonical_network, family_of
+from podwire_core.objects import EndpointSlice, Protocol, Service, ServicePort
+from podwire_proxy.cidrs import disjoint
+from podwire_proxy.endpoints import Endpoints, Place, endpoints_of
+from podwire_proxy.frontend import Affinity, Backend, Frontend, Guard, Plan, Policy
+from podwire_proxy.health import HealthCheck
+
+#: Endpoints that one port of a Service may have in each family; more are left out and told.
+MAX_BACKENDS = 4096
+#: sessionAffinityConfig.clientIP.timeoutSeconds (core/v1): its default and its most, in seconds.
+AFFINITY_SECONDS = 10_800
+MAX_AFFINITY_SECONDS = 86_400
+
+
+class Planned(NamedTuple):
+    """What becomes of a Service. health: what its healthCheckNodePort is to say, if it has one."""
+
+    frontends: dict[Frontend, Plan]
+    problems: list[ObjectError]
+    health: HealthCheck | None = None
+
+
+def plan(service: Service, slices: Iterable[EndpointSlice], place: Place) -> Planned:
+    """The Service's frontends. Empty for headless Services and ExternalName."""
+    if not service.cluster_ips:
+        return Planned({}, [])
+    known = sorted(slices, key=lambda each: each.name)
+    made = _Planner(service, known, place)
+    made.wrong_addresses()
+    for family in Family:
+        made.family(family)
+    return Planned(made.frontends, made.problems, made.health())
+
+
+@dataclass
+class _Planner:
+    service: Service
+    slices: Sequence[EndpointSlice]
+    place: Place
+    frontends: dict[Frontend, Plan] = field(default_factory=dict)
+    problems: list[ObjectError] = field(default_factory=list)
+
+    def family(self, family: Family) -> None:
+        """Every frontend of a family."""
+        vip = next((each for each in self.service.cluster_ips if family_of(each) is family), None)
+        if vip is None:
+            return
+        balancers = [each for each in self._balancer_ips() if family_of(each) is family]
+        externals = [each for each in self._external_ips() if family_of(each) is family]
+        guard = self._guard(family) if balancers else None
+        for port in self.service.spec.ports or ():
+            self._port(port, family, vip, (balancers, externals, guard))
+
+    def _port(
+        self,
+        port: ServicePort,
+        family: Family,
+        vip: str,
+        outside: tuple[list[str], list[str], Guard | None],
+    ) -> None:
+        balancers, externals, guard = outside
+        spec = self.service.spec
+        label = f"{self.service.name}:{port.name or port.port}"
+        found = self._bounded(label, endpoints_of(self.slices, port, family, self.place))
+        inside = Policy.LOCAL if spec.internal_traffic_policy == "Local" else Policy.CLUSTER
+        external = Policy.SPLIT if spec.external_traffic_policy == "Local" else Policy.CLUSTER
+        plan_ = Plan(
+            label,
+            inside,
+            external=False,
+            cluster=found.cluster,
+            local=found.local,
+            alive=bool(found.cluster),
+            near=found.near,
+            affinity=self._affinity(f"{label}/{port.protocol}"),
+            serving=found.serving if port.protocol is Protocol.UDP else frozenset(),
+        )
+
+        def add(address: str, number: int, what: Plan) -> None:
+            # Its own cluster address again: the first meaning counts.
+            self.frontends.setdefault(Frontend(family, address, port.protocol, number), what)
+
+        add(vip, port.port, plan_)
+        from_outside = replace(plan_, policy=external, external=True)
+        for address in balancers:
+            add(address, port.port, replace(from_outside, guard=guard))
+        for address in externals:
+            add(address, port.port, from_outside)
+        if port.node_port:
+            add("", port.node_port, from_outside)
+
+    def _bounded(self, label: str, found: Endpoints) -> Endpoints:
+        most = max(len(found.cluster), len(found.local), len(found.serving))
+        if most <= MAX_BACKENDS:
+            return found
+        reason = f"{label} has {most} endpoints, of which {MAX_BACKENDS} are used"
+        self._problem("spec.ports", reason)
+        cluster, local = _first(found.cluster), _first(found.local)
+        return found._replace(cluster=cluster, local=local)
+
+    def _affinity(self, name: str) -> Affinity | None:
+        spec = self.service.spec
+        if spec.session_affinity != "ClientIP":
+            return None
+        config = spec.session_affinity_config
+        seconds = config.client_ip.timeout_seconds if config and config.client_ip else None
+        if seconds is None:
+            return Affinity(name, AFFINITY_SECONDS)
+        if 0 < seconds <= MAX_AFFINITY_SECONDS:
+            return Affinity(name, seconds)
+        reason = f"{seconds} is not 1 to {MAX_AFFINITY_SECONDS}; {AFFINITY_SECONDS} is used"
+        self._problem("spec.sessionAffinityConfig.clientIP.timeoutSeconds", reason)
+        return Affinity(name, AFFINITY_SECONDS)
+
+    def _guard(self, family: Family) -> Guard | None:
+        """The family's source ranges; None where there are none, which lets everyone in.
+
+        Where none of them all can be read, no one is let in.
+        """
+        said = self.service.spec.load_balancer_source_ranges or ()
+        where = "spec.loadBalancerSourceRanges"
+        ranges = list(self._readable(where, said, canonical_network))
+        of_family = disjoint(each for each in ranges if family_of(each) is family)
+        if not of_family and (ranges or not said):
+            return None
+        own = [ip_address(each) for each in self.place.ips if family_of(each) is family]
+        node = any(each in ip_network(cidr) for each in own for cidr in of_family)
+        return Guard(of_family, node)
+
+    def _balancer_ips(self) -> Iterator[str]:
+        """What is the balancer's own (ipMode Proxy) goes out to it; hostnames are DNS's."""
+        rows = self.service.status.load_balancer.ingress or ()
+        said = [row.ip for row in rows if row.ip_mode in {None, "VIP"}]
+        return self._readable("status.loadBalancer.ingress", said, canonical_address)
+
+    def _external_ips(self) -> Iterator[str]:
+        said = self.service.spec.external_ips or ()
+        return self._readable("spec.externalIPs", said, canonical_address)
+
+    def _readable(
+        self, where: str, said: Iterable[str], read: Callable[[str], str]
+    ) -> Iterator[str]:
+        """Those that can be read; each that cannot is told once."""
+        for text in said:
+            if not text.strip():
+                continue
+            try:
+                yield read(text.strip())
+            except ValueError as error:
+                self._problem(where, str(error))
+
+    def wrong_addresses(self) -> None:
+        """Tell addresses that are not of their slice's addressType."""
+        for each in self.slices:
+            if each.address_type == "FQDN":
+                continue
+            for index, endpoint in enumerate(each.endpoints or ()):
+                address = endpoint.addresses[0] if endpoint.addresses else ""
+                if address and family_of(address) != each.address_type:
+                    label, where = f"EndpointSlice {each.name}", f"endpoints[{index}].addresses[0]"
+                    reason = f"{address} is not {each.address_type}"
+                    self.problems.append(ObjectError("", label, where, reason))
+
+    def health(self) -> HealthCheck | None:
+        """For the balancer, which sends to nodes that have endpoints."""
+        spec = self.service.spec
+        if spec.type != "LoadBalancer" or spec.external_traffic_policy != "Local":
+            return None
+        if not spec.health_check_node_port:
+            self._problem("spec.healthCheckNodePort", "is needed by externalTrafficPolicy Local")
+            return None
+        mine = {
+            endpoint.addresses[0]
+            for each in self.slices
+            for endpoint in (each.endpoints or () if each.ports else ())
+            if endpoint.ready and endpoint.addresses and endpoint.node_name == self.place.node
+        }
+        return HealthCheck(spec.health_check_node_port, len(mine))
+
+    def _problem(self, where: str, reason: str) -> None:
+        problem = ObjectError("", f"Service {self.service.name}", where, reason)
+        if problem not in self.problems:
+            self.problems.append(problem)
+
+
+def _first(backends: frozenset[Backend]) -> frozenset[Backend]:
+    return frozenset(sorted(backends)[:MAX_BACKENDS])
