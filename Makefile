@@ -132,6 +132,11 @@ soak: root setup ## ten minutes of random API faults; SOAK_SECONDS=N for another
 bench-feed: root setup ## 100,000 endpoints in a real API server: list, memory, one change
 	@$(BIN)/python bench/feed.py
 
+.PHONY: bench-services
+bench-services: root setup ## Services beside kube-proxy and its layout: load, growth, change, connect
+	@$(BIN)/pip install --quiet --editable '.[bench]'
+	@$(BIN)/python bench/services.py $(BENCH_OPTIONS)
+
 # --------------------------------------------------------------------- what installs us
 
 .PHONY: image

@@ -13,13 +13,9 @@ import sys
 import time
 from pathlib import Path
 
+from memory import peak_mb
+
 BEGAN = time.monotonic()
-
-
-def peak_mb(pid: int | str = "self") -> float:
-    """The most memory a process ever held (VmHWM), in MB of 10^6 bytes."""
-    status = Path(f"/proc/{pid}/status").read_text()
-    return int(status.split("VmHWM:")[1].split()[0]) * 1024 / 1e6
 
 
 def main() -> None:

@@ -17,15 +17,12 @@ from __future__ import annotations
 
 import json
 import random
-import select
 import signal
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,17 +34,18 @@ from rich.table import Table
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "integration" / "tools")]
 
-import filling  # noqa: E402 - found by the line above
+import cluster  # noqa: E402 - found by the line above
+import filling  # noqa: E402 - same
 import scratch  # noqa: E402 - same
-from cold import peak_mb  # noqa: E402 - same
-from control_plane import ADDRESS, ControlPlane, control_plane  # noqa: E402 - same
+from control_plane import ControlPlane, control_plane  # noqa: E402 - same
+from memory import peak_mb  # noqa: E402 - same
 from plane_node import plane_node  # noqa: E402 - same
+from proxies import SERVER, agent, await_commit  # noqa: E402 - same
 from scratch import Netns  # noqa: E402 - same
 
 from podwire_core.nft.monitor import Monitor  # noqa: E402 - after the path, as all of ours
 from podwire_proxy.services import TABLES  # noqa: E402 - same
 
-NODE = "node-000"
 STRAY = "198.51.100.1"  # no Service has it
 WARM_UP = 20  # changes that are not counted
 BOUNDS = {"feed_s": 10.0, "feed_rss_mb": 250.0, "change_ms": 10.0}
@@ -70,37 +68,10 @@ class Restarts:
     peaks_mb: list[float]
 
 
-@contextmanager
-def agent(plane: ControlPlane, node: Netns) -> Iterator[subprocess.Popen[bytes]]:
-    """A whole agent, ready: all of it is in the kernel. It finds the tables as they are."""
-    status = plane.folder / "status.json"
-    status.unlink(missing_ok=True)
-    command = [sys.executable, "-m", "podwire_node", "agent", "--node", NODE]
-    command += ["--feed", "kubernetes", "--kubeconfig", str(plane.kubeconfig)]
-    command += ["--api-server", f"https://{ADDRESS}:6443", "--status", str(status)]
-    with (plane.folder / "agent.log").open("ab") as log:
-        process = subprocess.Popen(
-            ["nsenter", f"--net=/run/netns/{node.name}", *command], stderr=log
-        )
-    try:
-
-        def ready() -> bool:
-            if process.poll() is not None:
-                raise RuntimeError((plane.folder / "agent.log").read_text()[-2000:])
-            return status.exists() and bool(json.loads(status.read_bytes())["ready"])
-
-        scratch.until("the agent is ready", ready, seconds=120)
-        yield process
-    finally:
-        process.kill()
-        process.wait()
-
-
 def cold_lists(plane: ControlPlane, node: Netns, runs: int) -> list[dict[str, float]]:
     """What bench/cold.py says, run by run."""
     kubeconfig = plane.folder / "kubeconfig.node"
-    address = f"https://{ADDRESS}:6443"
-    kubeconfig.write_text(plane.kubeconfig.read_text().replace("https://127.0.0.1:6443", address))
+    kubeconfig.write_text(plane.kubeconfig.read_text().replace("https://127.0.0.1:6443", SERVER))
     command = (sys.executable, "-W", "ignore", str(HERE / "cold.py"), str(kubeconfig))
     return [json.loads(node.run(*command)) for _ in range(runs)]
 
@@ -116,12 +87,12 @@ def change_times(plane: ControlPlane, node: Netns, services: int, changes: int, 
             number = chosen.randrange(services)
             address = f"172.{16 + run}.{turn // 250}.{1 + turn % 250}"  # one that no slice has
             endpoints = [{"addresses": [address]}]
-            endpoints += [filling.endpoint(number, index) for index in range(1, 10)]
+            endpoints += [cluster.endpoint(number, index) for index in range(1, 10)]
             monitor.foreign(0)
             before = time.perf_counter()
-            client.send("PATCH", f"{filling.SLICES}/service-{number:05}", {"endpoints": endpoints})
+            client.send("PATCH", f"{cluster.SLICES}/service-{number:05}", {"endpoints": endpoints})
             answered = time.perf_counter()
-            _await_commit(monitor)
+            await_commit(monitor)
             now = time.perf_counter()
             if turn >= WARM_UP:
                 times.from_request.append((now - before) * 1000)
@@ -142,17 +113,9 @@ def restart(plane: ControlPlane, node: Netns, found: Restarts) -> None:
         node.run("nft", "add", "element", "ip", TABLES[0].name, "cluster-ips", f"{{ {STRAY} }}")
         before = time.perf_counter()
         if not monitor.foreign(1):  # one commit is the stray's own
-            _await_commit(monitor)
+            await_commit(monitor)
         found.repair_s.append(time.perf_counter() - before)
         found.peaks_mb.append(peak_mb(process.pid))
-
-
-def _await_commit(monitor: Monitor) -> None:
-    deadline = time.monotonic() + 10
-    while not monitor.foreign(0):
-        left = deadline - time.monotonic()
-        if left <= 0 or not select.select([monitor], [], [], left)[0]:
-            raise TimeoutError("a change did not reach the kernel within 10 s")
 
 
 def spread(values: list[float], digits: int = 1) -> tuple[str, str, str, str]:
@@ -236,7 +199,7 @@ def main(services: int, endpoints: int, runs: int, changes: int) -> None:
             control_plane(Path(folder)) as plane,
         ):
             with Progress() as bar:
-                task = bar.add_task("filling", total=filling.NODE_COUNT + 2 * services)
+                task = bar.add_task("filling", total=filling.objects(services))
                 filling.fill(plane, services, endpoints, lambda: bar.advance(task))
             results = measure(plane, services, runs, changes)
     finally:

@@ -1,7 +1,4 @@
-"""Fills a real API server, through its API alone: Services with their EndpointSlices.
-
-Names are service-00000 …; a Service's slice has its name, and endpoints of its own addresses.
-"""
+"""Fills a real API server with a cluster (cluster.py), through its API alone."""
 
 from __future__ import annotations
 
@@ -14,13 +11,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
+import cluster
 from control_plane import TOKEN, ControlPlane
 
-SERVICES = "/api/v1/namespaces/default/services"
-SLICES = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices"
-NODES = "/api/v1/nodes"
 CLIENTS = 8
-NODE_COUNT = 100
 
 
 class Client:
@@ -63,55 +57,9 @@ def client(plane: ControlPlane) -> Iterator[Client]:
         made.close()
 
 
-def node(number: int) -> dict[str, Any]:
-    """A Node with an address and a podCIDR of its own."""
-    return {
-        "metadata": {"name": f"node-{number:03}"},
-        "spec": {"podCIDR": f"10.{128 + number}.0.0/16", "podCIDRs": [f"10.{128 + number}.0.0/16"]},
-    }
-
-
-def service(number: int) -> dict[str, Any]:
-    """A Service whose address the API server chooses."""
-    name = f"service-{number:05}"
-    ports = [{"name": "http", "port": 80, "targetPort": 8080}]
-    return {
-        "metadata": {"name": name, "labels": {"app": name, "tier": "bench"}},
-        "spec": {"selector": {"app": name}, "ports": ports},
-    }
-
-
-def endpoint(number: int, index: int) -> dict[str, Any]:
-    """One endpoint as the real controller writes them."""
-    where = number * 16 + index
-    node_number = where % NODE_COUNT
-    return {
-        "addresses": [f"10.{128 + where // 65536}.{where // 256 % 256}.{where % 256}"],
-        "conditions": {"ready": True, "serving": True, "terminating": False},
-        "nodeName": f"node-{node_number:03}",
-        "targetRef": {
-            "kind": "Pod",
-            "namespace": "default",
-            "name": f"service-{number:05}-{index}",
-            "uid": f"00000000-0000-4000-8000-{where:012}",
-        },
-    }
-
-
-def endpoint_slice(number: int, endpoints: int) -> dict[str, Any]:
-    """The slice of one Service."""
-    name = f"service-{number:05}"
-    labels = {
-        "app": name,
-        "kubernetes.io/service-name": name,
-        "endpointslice.kubernetes.io/managed-by": "endpointslice-controller.k8s.io",
-    }
-    return {
-        "metadata": {"name": name, "labels": labels},
-        "addressType": "IPv4",
-        "endpoints": [endpoint(number, index) for index in range(endpoints)],
-        "ports": [{"name": "http", "port": 8080, "protocol": "TCP"}],
-    }
+def objects(services: int) -> int:
+    """How many objects fill() makes."""
+    return cluster.NODE_COUNT + 2 * services
 
 
 def fill(plane: ControlPlane, services: int, endpoints: int, told: Callable[[], object]) -> None:
@@ -125,10 +73,10 @@ def fill(plane: ControlPlane, services: int, endpoints: int, told: Callable[[], 
         told()
 
     def rows() -> Iterator[tuple[str, dict[str, Any]]]:
-        yield from ((NODES, node(number)) for number in range(NODE_COUNT))
+        yield from ((cluster.NODES, cluster.node(n)) for n in range(cluster.NODE_COUNT))
         for number in range(services):
-            yield SERVICES, service(number)
-            yield SLICES, endpoint_slice(number, endpoints)
+            yield cluster.SERVICES, cluster.service(number)
+            yield cluster.SLICES, cluster.endpoint_slice(number, endpoints)
 
     # Threads are born where the one who submits is, so their connections are the plane's.
     with plane.netns.inside(), ThreadPoolExecutor(CLIENTS) as pool:

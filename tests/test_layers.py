@@ -58,6 +58,8 @@ EFFECTS: dict[str, set[str]] = {
     "dnslib": {"podwire_lab.programs.dns"},
     "kubernetes": {"podwire_core.feed.access"},
     "cryptography": {"podwire_lab.kubernetes.certificates"},
+    "h11": {"podwire_node.web.conversation"},
+    "prometheus_client": {"podwire_node.metrics.registry"},
 }
 
 

@@ -82,7 +82,8 @@ def canonical_network(text: str) -> str:
 
     Raises ValueError for anything else than one CIDR with a prefix length.
     """
-    if "/" not in text:
+    length = text.rpartition("/")[2]
+    if "/" not in text or not (length.isascii() and length.isdigit()):  # a mask is none
         message = f"{text!r} has no prefix length"
         raise ValueError(message)
     return spelled(ipaddress.ip_network(_without_leading_zeros(text), strict=False))

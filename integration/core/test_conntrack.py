@@ -6,10 +6,11 @@ import socket
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from functools import partial
 from itertools import islice
 
 import pytest
-from scratch import Netns
+from scratch import Netns, until
 
 from podwire_core.conntrack import UDP, Conntrack, Entry
 from podwire_core.conntrack.entry import packed, unpacked
@@ -54,6 +55,11 @@ def dialled(entries: Iterator[Entry]) -> set[tuple[str, int]]:
     return {(unpacked(each.destination), each.destination_port) for each in entries}
 
 
+def answers(home: Netns, address: str) -> bool:
+    """An address of IPv6 takes the kernel a moment after it was added."""
+    return " 0% packet loss" in home.run("ping", "-c1", "-W1", address, check=False)
+
+
 def mentions(each: Entry, address: str) -> bool:
     return packed(address, each.family) in {each.source, each.destination, each.reply_source}
 
@@ -64,7 +70,7 @@ def test_connections_of_one_family_and_protocol_are_read(
 ) -> None:
     for address in LOOPBACK.values():
         send(address, 1053)
-        home.run("ping", "-c1", "-W1", address, check=False)
+        home.run("ping", "-c1", "-W1", address)
     assert dialled(conntrack.entries(family, UDP)) == {(LOOPBACK[family], 1053)}
     assert {each.protocol for each in conntrack.entries(family)} > {UDP}
 
@@ -138,9 +144,12 @@ def test_what_a_pod_talked_about_is_forgotten(
     pods = {V4: ("10.244.1.1", "10.244.1.2"), V6: ("fd00::1", "fd00::2")}[family]
     for pod in pods:
         home.run("ip", "address", "add", pod, "dev", "lo", *(["nodad"] * (family is V6)))
+        until(f"{pod} answers", partial(answers, home, pod))
+    conntrack.delete(conntrack.entries(family))
+    for pod in pods:
         send(pod, 1053)
         send(LOOPBACK[family], 1053, source=pod)
-        home.run("ping", "-c1", "-W1", pod, check=False)
+        home.run("ping", "-c1", "-W1", pod)
     assert conntrack.forget([pods[0], "10.244.9.9", "fd00::9"]) == 3
     left = list(conntrack.entries(family))
     assert not [each for each in left if mentions(each, pods[0])]

@@ -43,13 +43,19 @@ def test_the_chart_renders_what_kustomize_renders(overlay: str) -> None:
 def test_a_value_that_is_not_there_is_refused_by_its_name() -> None:
     helm = str(rendered.tool("helm"))
     template = [helm, "template", "podwire", str(rendered.CHART)]
-    wrong = ("mtv=1400", "mtu=99", "components={cni,dns}", "apiServer=10.0.0.1")
+    wrong = ["mtv=1400", "mtu=99", "components={cni,dns}", "apiServer=10.0.0.1"]
+    wrong += [
+        "proxy.detectLocalMode=Magic",
+        "proxy.nodeportAddresses={10.0.0.1}",
+        "proxy.healthzBindAddress=10256",
+        "proxy.metricsBindAdress=:10249",
+    ]
     for value in wrong:
         done = subprocess.run(
             [*template, f"--set={value}"], capture_output=True, text=True, check=False
         )
         assert done.returncode != 0, value
-        assert value.partition("=")[0] in done.stderr
+        assert value.partition("=")[0].rpartition(".")[2] in done.stderr
 
 
 def test_the_chart_is_one_that_helm_likes() -> None:
@@ -95,6 +101,29 @@ def test_a_real_api_server_takes_every_object(
     # With the component cni there is an admission policy too, and its binding.
     kinds = 7 if "ValidatingAdmissionPolicy" in manifest.read_text() else 5
     assert said.count("serverside-applied (server dry run)") == kinds, said
+
+
+def liveness(*options: str) -> Any:
+    """The chart's liveness probe, asked by HTTP; None where there is none."""
+    pod = rendered.objects(rendered.chart(*options))["DaemonSet"]["spec"]["template"]["spec"]
+    probe = pod["containers"][0].get("livenessProbe")
+    return probe and probe["httpGet"]
+
+
+def test_the_kubelet_asks_where_the_agent_answers() -> None:
+    assert liveness() == {"path": "/livez", "port": 10256}
+    assert liveness("--set=components={cni,policy}") is None
+    assert liveness("--set=proxy.healthzBindAddress=") is None
+    assert liveness("--set=proxy.healthzBindAddress=:10300") == {"path": "/livez", "port": 10300}
+    loopback = liveness("--set=proxy.healthzBindAddress=[::1]:10256")
+    assert loopback == {"host": "::1", "path": "/livez", "port": 10256}
+
+
+def test_no_port_of_ours_keeps_a_pod_of_kube_proxy_off_its_node() -> None:
+    for overlay in OVERLAYS:
+        made = rendered.objects(rendered.kustomized(overlay))
+        (agent,) = made["DaemonSet"]["spec"]["template"]["spec"]["containers"]
+        assert "ports" not in agent, "with hostNetwork they would be hostPorts"
 
 
 def test_the_chart_leaves_the_policy_away_where_it_is_told_to() -> None:

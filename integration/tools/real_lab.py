@@ -6,7 +6,7 @@ import itertools
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -46,8 +46,8 @@ def what_is_left(name: str) -> list[str]:
 
 
 @contextmanager
-def raised(proxy: Proxy = Proxy.PODWIRE) -> Iterator[Lab]:
-    """A lab with the shop on it, taken down whatever happens; its name is nobody else's.
+def raised(proxy: Proxy = Proxy.PODWIRE, manifests: Sequence[Path] = (SHOP,)) -> Iterator[Lab]:
+    """A lab with manifests (the shop), taken down whatever happens; its name is nobody else's.
 
     Skips the test where Kubernetes' programs are not.
     """
@@ -57,7 +57,7 @@ def raised(proxy: Proxy = Proxy.PODWIRE) -> Iterator[Lab]:
     name = f"k{os.getpid()}-{next(_numbers)}"
     planned = plan_lab(name, 2, kubernetes=True, proxy=proxy)
     try:
-        assert cluster.up(planned, [SHOP], timeout=150).errors == ()
+        assert cluster.up(planned, manifests, timeout=150).errors == ()
         yield planned
     finally:
         cluster.down(name)

@@ -48,7 +48,7 @@ class Flow:
             lambda: bool(self.told.broken) or self.told.opened >= before + connections,
             20,
         )
-        assert self.told.broken == []
+        assert self.told.broken == [], self.told.broken
 
     def end(self) -> None:
         """Let it come to its end, which it says itself."""
@@ -81,6 +81,6 @@ def traffic(
             yield flow
             flow.goes_on()
             flow.end()
-            assert flow.told.broken == []
+            assert flow.told.broken == [], flow.told.broken
         finally:
             client.kill()

@@ -34,6 +34,7 @@ from podwire_lab.console import (
     tell_errors,
     terminal,
     valid_name,
+    zones_option,
 )
 from podwire_lab.folders import Folders
 from podwire_lab.follow import follow as follow_log
@@ -75,14 +76,16 @@ for _command in (apply, delete, kubectl):
 )
 @kubernetes_option
 @proxy_option
+@zones_option
 @name_option
 @json_option
 @paths_argument
-def up(
+def up(  # noqa: PLR0913 - an argument an option, which is click's way
     name: str,
     nodes: int,
     timeout: float,
     proxy: Proxy,
+    zones: tuple[str, ...],
     paths: tuple[Path, ...],
     *,
     kubernetes: bool,
@@ -98,10 +101,11 @@ def up(
       podwire lab up                             two nodes and the cluster's DNS
       podwire lab up --nodes 3 shop.yaml more/   with manifests of files and folders
       podwire lab up --name second               a lab beside the first
+      podwire lab up --nodes 4 --zones a,b       two nodes in each zone
       podwire lab up --kubernetes examples/shop  with Kubernetes' own control plane
       podwire lab up --kubernetes --proxy kube-proxy examples/shop
     """
-    planned = plan_lab(name, nodes, kubernetes=kubernetes, proxy=proxy)
+    planned = plan_lab(name, nodes, kubernetes=kubernetes, proxy=proxy, zones=zones)
     with progress() as say:
         try:
             raised = cluster.up(planned, paths, timeout=timeout, say=say)

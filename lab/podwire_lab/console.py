@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -84,6 +85,25 @@ namespace_option = click.option(
 paths_argument = click.argument("paths", nargs=-1, type=click.Path(path_type=Path), metavar="PATH…")
 kubernetes_option = click.option(
     "--kubernetes", is_flag=True, help="Run Kubernetes' own control plane (`make kubernetes`)."
+)
+_LABEL_VALUE = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
+
+
+def _as_zones(_: click.Context, __: click.Parameter, value: str) -> tuple[str, ...]:
+    """Words between commas. Raises click.BadParameter for what is no label's value."""
+    zones = tuple(filter(None, value.split(",")))
+    for zone in zones:
+        if not _LABEL_VALUE.fullmatch(zone):
+            raise click.BadParameter(f"{zone!r} is no label's value: use letters, digits, -, _, .")
+    return zones
+
+
+zones_option = click.option(
+    "--zones",
+    default="",
+    metavar="A,B…",
+    callback=_as_zones,
+    help="Zones that the nodes stand in, in turn.",
 )
 container_option = click.option("-c", "--container", help="Container; the first by default.")
 

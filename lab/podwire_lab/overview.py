@@ -10,7 +10,7 @@ import msgspec
 
 from podwire_core.errors import ObjectError
 from podwire_core.feed.directory import DirectoryFeed
-from podwire_core.objects import ObjectName, Service
+from podwire_core.objects import ObjectName
 from podwire_core.snapshot import Snapshot
 from podwire_lab.control.controller import read_manifests, read_report
 from podwire_lab.control.desired import desired
@@ -90,7 +90,10 @@ class PodRow(msgspec.Struct, frozen=True):
 
 
 class ServiceRow(msgspec.Struct, frozen=True):
-    """One Service; `endpoints` counts the addresses that are ready."""
+    """One Service; `endpoints` counts the addresses that are ready.
+
+    `outer_ips` are for those outside the cluster: its balancer's, and its externalIPs.
+    """
 
     namespace: str
     name: str
@@ -98,6 +101,7 @@ class ServiceRow(msgspec.Struct, frozen=True):
     cluster_ips: tuple[str, ...]
     ports: tuple[str, ...]
     endpoints: int
+    outer_ips: tuple[str, ...] = ()
 
 
 class Overview(msgspec.Struct, frozen=True):
@@ -305,12 +309,20 @@ def _pod_row(pod: LabPod) -> PodRow:
     )
 
 
-def _service_row(service: Service, endpoints: int) -> ServiceRow:
+def _service_row(service: LabService, endpoints: int) -> ServiceRow:
     ports = tuple(
         f"{row.port}{f':{row.node_port}' if row.node_port else ''}/{row.protocol}"
         for row in service.spec.ports or ()
     )
-    return ServiceRow(*service.name, service.spec.type, service.cluster_ips or (), ports, endpoints)
+    return ServiceRow(
+        namespace=service.name.namespace,
+        name=service.name.name,
+        type=service.spec.type,
+        cluster_ips=service.cluster_ips,
+        ports=ports,
+        endpoints=endpoints,
+        outer_ips=service.outer_ips,
+    )
 
 
 def ready_endpoints(snapshot: Snapshot) -> dict[ObjectName, int]:

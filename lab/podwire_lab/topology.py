@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Sequence
 from enum import StrEnum
 
 import msgspec
@@ -21,6 +22,9 @@ CLUSTER_V4 = ipaddress.IPv4Network("10.244.0.0/16")
 CLUSTER_V6 = "fd00:10:244"  # …:NUMBER::/64 for each node
 SERVICES_V4 = ipaddress.IPv4Network("10.96.0.0/16")
 SERVICES_V6 = ipaddress.IPv6Network("fd00:10:96::/112")
+#: What LoadBalancers get their addresses from; the world sends all of it to the first node.
+BALANCERS_V4 = ipaddress.IPv4Network("192.168.101.0/24")
+BALANCERS_V6 = ipaddress.IPv6Network("fd00:192:168:101::/112")
 DNS_V4 = "10.96.0.10"
 NODE_PORTS = range(30000, 32768)
 
@@ -29,12 +33,14 @@ class LabNode(msgspec.Struct, frozen=True):
     """One node: a network namespace with an agent, a runner, and a leg on the fabric.
 
     `pod_cidrs` is the plan; a real control plane gives a node others, which its Node object has.
+    `zone`: of its label topology.kubernetes.io/zone; "" for none.
     """
 
     name: str
     netns: str
     ips: tuple[str, str]
     pod_cidrs: tuple[str, str]
+    zone: str = ""
 
 
 class Proxy(StrEnum):
@@ -76,9 +82,14 @@ def netns_prefix(lab: str) -> str:
 
 
 def plan_lab(
-    name: str, nodes: int, *, kubernetes: bool = False, proxy: Proxy = Proxy.PODWIRE
+    name: str,
+    nodes: int,
+    *,
+    kubernetes: bool = False,
+    proxy: Proxy = Proxy.PODWIRE,
+    zones: Sequence[str] = (),
 ) -> Lab:
-    """The lab of that name with node1 … nodeN.
+    """The lab of that name with node1 … nodeN, which stand in the zones in turn.
 
     Raises ValueError for a name that is no DNS label of at most 20 characters, for a number
     of nodes outside 1…200 (a node takes one address of the fabric's /24), and for a
@@ -101,6 +112,7 @@ def plan_lab(
                 netns=f"{prefix}node{number}",
                 ips=(str(FABRIC_V4[10 + number]), str(FABRIC_V6[_alike(10 + number)])),
                 pod_cidrs=(str(v4[number]), f"{CLUSTER_V6}:{number}::/64"),
+                zone=zones[(number - 1) % len(zones)] if zones else "",
             )
             for number in range(1, nodes + 1)
         ),

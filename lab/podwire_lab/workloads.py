@@ -34,6 +34,7 @@ from podwire_core.objects import (
     Port,
     Protocol,
     Service,
+    ServiceCIDR,
     ServiceSpec,
     Struct,
 )
@@ -63,8 +64,11 @@ class LabMeta(ObjectMeta, frozen=True):
     uid: str = ""
     generation: int = 0
     deletion_grace_period_seconds: int | None = None
-    annotations: dict[str, str] | None = None
+    annotations: dict[str, str] | None = None  # type: ignore[assignment]  # core's keep one
     owner_references: tuple[OwnerReference, ...] | None = None
+
+    def __post_init__(self) -> None:
+        """All annotations are kept: ours say from which template a pod was made."""
 
 
 # ------------------------------------------------------------------------ containers
@@ -322,6 +326,9 @@ class LabServiceSpec(ServiceSpec, frozen=True):
 
     external_name: str = ""
     publish_not_ready_addresses: bool = False
+    allocate_load_balancer_node_ports: bool = True
+    load_balancer_class: str = ""
+    traffic_distribution: str | None = None
 
 
 class LabService(Service, frozen=True):
@@ -333,6 +340,13 @@ class LabService(Service, frozen=True):
     def headless(self) -> bool:
         """Whether its name stands for its endpoints rather than for an address of its own."""
         return self.spec.cluster_ip == "None"
+
+    @property
+    def outer_ips(self) -> tuple[str, ...]:
+        """Addresses for those outside the cluster: its balancer's, and those its author named."""
+        ingress = self.status.load_balancer.ingress or ()
+        named = self.spec.external_ips or ()
+        return (*(row.ip for row in ingress if row.ip), *named)
 
 
 class LabEndpoint(Endpoint, frozen=True):
@@ -361,6 +375,7 @@ LAB_KINDS: Kinds = {
     ("", "Service"): LabService,
     ("discovery.k8s.io", "EndpointSlice"): LabEndpointSlice,
     ("networking.k8s.io", "NetworkPolicy"): NetworkPolicy,
+    ("networking.k8s.io", "ServiceCIDR"): ServiceCIDR,
     ("apps", "Deployment"): Deployment,
     ("apps", "ReplicaSet"): ReplicaSet,
     ("apps", "StatefulSet"): StatefulSet,

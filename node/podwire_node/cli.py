@@ -7,23 +7,19 @@ that node/ imports none of them.
 # ruff: noqa: D301 - click wants a real backspace before lines that it shall not wrap
 from __future__ import annotations
 
-import logging
 import os
 import sys
 from collections.abc import Mapping
-from contextlib import closing
 from importlib.metadata import entry_points
 
 import click
 
-from podwire_core.errors import FeedError, NftError
-from podwire_node.reports import logs
+from podwire_node.cleanup.command import cleanup
+from podwire_node.kube_proxy.command import proxy
 from podwire_node.settings.agent_config import AgentConfig
 from podwire_node.settings.config import ConfigError, resolve
-from podwire_node.settings.listing import settings_json, settings_table
+from podwire_node.settings.listing import settings_json, show
 from podwire_node.settings.options import GroupedCommand, agent_options
-
-_log = logging.getLogger(__name__)
 
 
 class _Commands(click.Group):
@@ -53,7 +49,9 @@ def main() -> None:
     Examples:
       podwire lab up examples/shop       a two-node cluster on this machine
       podwire agent --node n1 --feed /etc/podwire/objects
+      podwire proxy --config /var/lib/kube-proxy/config.conf
       podwire config --config /etc/podwire/config.yaml
+      podwire cleanup --dry-run
     """
 
 
@@ -85,21 +83,10 @@ def agent(*, verbose: bool, **flags: object) -> None:
         --cni-bin-dir /opt/cni/bin --cni-socket /run/podwire/cni.sock
     """
     config, warnings = _config(flags, verbose=verbose)
-    logs.set_up(config.log_format, config.log_level, config.node)
-    for warning in warnings:
-        _log.warning("%s", warning)
-    from podwire_core.nft.kernel import Kernel  # noqa: PLC0415 - --help needs no kernel
-    from podwire_node.agent import Agent  # noqa: PLC0415 - same; pyroute2 takes 80 ms to import
-    from podwire_node.sources import open_feed  # noqa: PLC0415 - same
+    from podwire_node import launch  # noqa: PLC0415 - --help needs no kernel, and no pyroute2 (80 ms)
 
-    try:
-        feed, server = open_feed(config)
-        with closing(feed):
-            Agent(config, feed, Kernel(), server).run()
-    except (FeedError, NftError) as error:
-        raise click.ClickException(str(error)) from error
-    except PermissionError as error:
-        raise click.ClickException(f"{error.strerror}: run as root (CAP_NET_ADMIN)") from error
+    launch.set_up_logs(config, warnings)
+    launch.run(config)
 
 
 def _config(flags: Mapping[str, object], *, verbose: bool) -> tuple[AgentConfig, tuple[str, ...]]:
@@ -134,16 +121,13 @@ def show_config(*, verbose: bool, as_json: bool, **flags: object) -> None:
     if as_json:
         click.echo(settings_json(found))
     else:
-        from rich.console import Console  # noqa: PLC0415 - the agent draws no tables
-
-        if found.settings:  # none are known where the file cannot be read
-            Console().print(settings_table(found))
-        for warning in found.warnings:
-            click.echo(f"Warning: {warning}", err=True)
-        for mistake in found.mistakes:
-            click.echo(f"Error: {mistake}", err=True)
+        show(found)
     if found.mistakes:
         sys.exit(1)
+
+
+main.add_command(proxy)
+main.add_command(cleanup)
 
 
 if __name__ == "__main__":

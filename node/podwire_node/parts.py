@@ -9,6 +9,8 @@
 
 In this order: what is to be denied is denied before anything leads to it.
 
+Beside these the proxy reads ServiceCIDRs, which are optional: no part waits for them.
+
 A part whose kinds cannot be read (403) does not begin: what an earlier run of it left in the
 kernel stays in force, where half of the objects would be taken for all of them.
 """
@@ -25,7 +27,15 @@ from podwire_core.nft.desired import Desired
 from podwire_core.nft.kernel import Nft
 from podwire_core.nft.monitor import Monitor
 from podwire_core.nft.owner import Owner
-from podwire_core.objects import EndpointSlice, Namespace, NetworkPolicy, Node, Pod, Service
+from podwire_core.objects import (
+    EndpointSlice,
+    Namespace,
+    NetworkPolicy,
+    Node,
+    Pod,
+    Service,
+    ServiceCIDR,
+)
 from podwire_core.snapshot import Change, Kind, Snapshot
 from podwire_node.absent import Absent
 from podwire_node.programmer import Programmer
@@ -33,11 +43,13 @@ from podwire_node.settings.agent_config import AgentConfig
 from podwire_node.settings.values import Component
 
 if TYPE_CHECKING:
+    from podwire_node.metrics import Metrics
     from podwire_node.routes.node_routes import NodeRoutes
+    from podwire_node.serving import Serving
 
 _KINDS: dict[Component, frozenset[Kind]] = {
     Component.CNI: frozenset({Node}),
-    Component.PROXY: frozenset({Node, Service, EndpointSlice}),
+    Component.PROXY: frozenset({Node, Service, EndpointSlice, ServiceCIDR}),
     Component.POLICY: frozenset({Pod, Namespace, NetworkPolicy}),
 }
 
@@ -70,7 +82,7 @@ class Work(Protocol):
         """Objects that are not, or not wholly, in force, and why."""
         ...
 
-    def watched(self) -> Iterable[tuple[int, Callable[[], None]]]:
+    def watched(self) -> Iterable[tuple[int, Callable[[], object]]]:
         """Descriptors that wake it, and what to call then."""
         ...
 
@@ -85,11 +97,15 @@ class Work(Protocol):
 
 @dataclass
 class Part:
-    """A work, what must have been read before it begins, and whether it has begun."""
+    """A work, what must have been read before it begins, and whether it has begun.
+
+    metrics: what Prometheus is told, of the one part that has them.
+    """
 
     work: Work
     kinds: frozenset[Kind]
     begun: bool = False
+    metrics: Metrics | None = None
 
 
 def kinds_of(components: Iterable[Component]) -> frozenset[Kind]:
@@ -111,7 +127,11 @@ def make_parts(config: AgentConfig, nft: Nft, stack: ExitStack) -> Iterator[Part
 
         yield _part(NodeRoutes(config), Component.CNI, stack)
     if Component.PROXY in asked:
-        yield _part(_proxy(config, nft), Component.PROXY, stack)
+        proxy = _proxy(config, nft, stack)
+        part = _part(proxy, Component.PROXY, stack)
+        part.metrics = proxy.metrics
+        yield part
+        yield from _beside_proxy(config, proxy, stack)
     if Component.CNI in asked or Component.PROXY in asked:
         from podwire_node.routes.forwarding import Forwarding  # noqa: PLC0415 - see above
 
@@ -123,6 +143,22 @@ def make_parts(config: AgentConfig, nft: Nft, stack: ExitStack) -> Iterator[Part
 def _part(work: Programmer | NodeRoutes, component: Component, stack: ExitStack) -> Part:
     stack.callback(work.close)
     return Part(work, _KINDS[component])
+
+
+def _beside_proxy(config: AgentConfig, proxy: Programmer, stack: ExitStack) -> Iterator[Part]:
+    """What Services need of the kernel beside rules, and a kube-proxy's end."""
+    from podwire_node.settings.proxy_options import proxy_options  # noqa: PLC0415 - see make_parts
+    from podwire_node.sysctls import Sysctls  # noqa: PLC0415 - same
+
+    localhost = proxy_options(config).localhost_nodeports
+    sysctls = Sysctls(config, lambda: proxy.settled, localhost_nodeports=localhost)
+    yield Part(sysctls, frozenset())
+    if config.take_over:
+        from podwire_node.kube_proxy.take_over import TakeOver  # noqa: PLC0415 - same
+
+        take_over = TakeOver(lambda: proxy.settled and proxy.in_sync)
+        stack.callback(take_over.close)
+        yield Part(take_over, frozenset())
 
 
 def _policy(config: AgentConfig, nft: Nft) -> Programmer:
@@ -144,10 +180,7 @@ def _masquerade(config: AgentConfig, nft: Nft) -> Programmer:
     return Programmer("masquerade", desired, Owner(nft, TABLES), Monitor(TABLES))
 
 
-def _proxy(config: AgentConfig, nft: Nft) -> Programmer:
-    """It adopts what the kernel holds, so that backends keep their slots over a restart."""
-    from podwire_proxy.services import TABLES, Services  # noqa: PLC0415 - see make_parts
+def _proxy(config: AgentConfig, nft: Nft, stack: ExitStack) -> Serving:
+    from podwire_node.serving import Serving  # noqa: PLC0415 - see make_parts
 
-    owner = Owner(nft, TABLES)
-    owner.adopt()
-    return Programmer("proxy", Services(config.node, owner.in_force), owner, Monitor(TABLES))
+    return Serving(config, nft, stack)

@@ -78,6 +78,11 @@ class Programmer:
         return self._owner.commits
 
     @property
+    def compares_everything(self) -> bool:
+        """Whether the next sync compares all that is wanted, not only what changed."""
+        return self._everything or self._drifted
+
+    @property
     def in_sync(self) -> bool:
         """Whether everything wanted is in the kernel, as far as we know."""
         return not (self._everything or self._drifted or self._pending)
@@ -94,7 +99,7 @@ class Programmer:
             self._unusable = tuple(self.desired.problems)
         return self._unusable
 
-    def watched(self) -> Iterable[tuple[int, Callable[[], None]]]:
+    def watched(self) -> Iterable[tuple[int, Callable[[], object]]]:
         """See parts.Work: someone committed to nftables."""
         yield self._monitor.fileno(), self.notice_drift
 

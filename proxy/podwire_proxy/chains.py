@@ -9,6 +9,10 @@
     remember-ID          after the choice: who went where, and until when
     guard-ID             loadBalancerSourceRanges
 
+Of these, the first three have a number, by which `frontends` says which one a frontend goes to,
+and `choices` leads there. A verdict in a map of ten thousand makes the kernel walk the whole map
+for each commit that changes one; a number does not (docs/decisions/09).
+
 P is the protocol; chains for NodePorts are called nodeport-… and pick by the port alone. ID names
 one list of one Service's port (Affinity.of) or equal source ranges. A chain's name sorts behind
 those it leads to.
@@ -36,7 +40,19 @@ from podwire_core.nft.statements import DROP, RETURN, Dnat, Match, Update, goto
 from podwire_core.objects import Protocol
 from podwire_proxy.cidrs import element_text
 from podwire_proxy.frontend import Affinity, Guard, Policy
-from podwire_proxy.layout import SELF_VIPS, Layout, affinity, members, slot_key, slots
+from podwire_proxy.layout import (
+    CHOICES,
+    SELF_VIPS,
+    Layout,
+    affinity,
+    client,
+    members,
+    slot_key,
+    slots,
+)
+
+#: TCP Services with so many endpoints, or fewer, find their chain made.
+STANDING = 16
 
 
 class Sizes(NamedTuple):
@@ -44,6 +60,31 @@ class Sizes(NamedTuple):
 
     first: int
     second: int = 0
+
+
+def number(protocol: Protocol, *, nodeport: bool, policy: Policy, sizes: Sizes) -> str:
+    """The number of a choose or local chain, as nft writes a class: `0:3` is choose-3-tcp.
+
+    Sixteen bits of what kind it is, and sixteen of how many endpoints: a NodePort's is 8000:3,
+    UDP's 2000:3, that of local-2-of-7-tcp 3:7.
+    """
+    kind = nodeport << 15 | tuple(Protocol).index(protocol) << 13
+    kind |= sizes.second + 1 if policy is Policy.SPLIT else 0
+    return f"{kind:x}:{sizes.first:x}"
+
+
+def standing(layout: Layout) -> Iterator[Chain | Element]:
+    """Chains that are there from the start, and stay, with their numbers.
+
+    To make one that looks into a full map, the kernel walks through the map: 15 ms at a hundred
+    thousand endpoints. Made while the maps are empty it costs nothing, and most counts are small.
+    """
+    chains = Chains(layout, Protocol.TCP, nodeport=False)
+    for count in range(1, STANDING + 1):
+        sizes = Sizes(count)
+        (chain,) = chains.way(Policy.CLUSTER, sizes, None)
+        yield chain
+        yield chains.numbered(Policy.CLUSTER, sizes, chain)
 
 
 class Chains(NamedTuple):
@@ -72,6 +113,11 @@ class Chains(NamedTuple):
         name = f"split-{_text(sticky.of(Policy.CLUSTER))}"
         return [*way, *kept, self._by_source(name, [each.name for each in kept])]
 
+    def numbered(self, policy: Policy, sizes: Sizes, chain: Chain) -> Element:
+        """Which number leads to a chain."""
+        key = number(self.protocol, nodeport=self.nodeport, policy=policy, sizes=sizes)
+        return Element(self.layout.table, CHOICES, (key,), goto(chain.name))
+
     def _name(self, name: str) -> str:
         return f"nodeport-{name}" if self.nodeport else name
 
@@ -99,10 +145,11 @@ class Chains(NamedTuple):
 
     def _keep(self, chosen: Chain, sticky: Affinity, policy: Policy, name: str = "keep") -> Chain:
         family, number = self.layout.family, sticky.of(policy)
-        client = concat(saddr(family), *_numbers(number))
+        addresses, ports = affinity(self.protocol)
         known = Match(L4PROTO, values=(self.protocol.nft,))  # nft asks for it before ports
+        before = Dnat(family, client(saddr(family), number), addresses, ports)
         rules = (
-            Rule((known, Dnat(family, client, affinity(self.protocol))), "where it went before"),
+            Rule((known, before), "where it went before"),
             Rule((goto(chosen.name),), "new here"),
         )
         return Chain(self.layout.table, self._name(f"{name}-{_text(number)}"), rules)
@@ -136,11 +183,14 @@ def _remember(layout: Layout, protocol: Protocol, policy: Policy, sticky: Affini
     """Only what is an endpoint still: a client that repeats its SYN to one that went is new."""
     family, number = layout.family, sticky.of(policy)
     chosen = (daddr(family), dport(protocol.nft))
-    is_one = Match(concat(*_numbers(number), *chosen), set=members(protocol))
-    client = concat(original_saddr(family), *_numbers(number))
-    update = Update(client, affinity(protocol), sticky.timeout, concat(*chosen))
+    is_one = Match(concat(*map(constant, number), *chosen), set=members(protocol))
+    who = client(original_saddr(family), number)
+    updates = [
+        Update(who, name, sticky.timeout, each)
+        for name, each in zip(affinity(protocol), chosen, strict=True)
+    ]
     why = f"{sticky.name}, for {sticky.timeout} s"
-    return Chain(layout.table, f"remember-{_text(number)}", (Rule((is_one, update), why),))
+    return Chain(layout.table, f"remember-{_text(number)}", (Rule((is_one, *updates), why),))
 
 
 def member_parts(number: tuple[int, int], address: str, port: int) -> tuple[str, ...]:
@@ -164,10 +214,6 @@ def guard(layout: Layout, ranges: Guard) -> tuple[list[Set | Element], Chain]:
 
 def _pair(family: Family) -> Concat:
     return concat(saddr(family), daddr(family))
-
-
-def _numbers(number: tuple[int, int]) -> tuple[Numgen, Numgen]:
-    return constant(number[0]), constant(number[1])
 
 
 def _text(number: tuple[int, int]) -> str:

@@ -58,8 +58,8 @@ def frontend_objects(layout: Layout, frontend: Frontend, served: Served) -> Iter
 def _slots(layout: Layout, frontend: Frontend, served: Served) -> Iterator[Element]:
     for second, backends in ((False, served.first), (True, served.second)):
         name = _slot_map(frontend, second=second)
-        for number, backend in enumerate(backends):
-            key = _slot_parts(frontend, number)
+        for slot, backend in enumerate(backends):
+            key = _slot_parts(frontend, slot)
             yield Element(layout.table, name, key, (backend.address, str(backend.port)))
     near = served.plan.near
     if near:
@@ -111,10 +111,17 @@ def _verdicts(layout: Layout, frontend: Frontend, served: Served) -> Iterator[Ob
         verdict = DROP if plan.lacks_local else goto(names.REFUSE)
         name = names.UNAVAILABLE_NODEPORTS if nodeport else names.UNAVAILABLE
         yield Element(home, name, frontend.parts, verdict, plan.label)
-    if way:
-        yield from way
-        name = names.NODEPORTS if nodeport else names.FRONTENDS
+    if not way:
+        return
+    yield from way
+    if plan.affinity:
+        name = names.STICKY_NODEPORTS if nodeport else names.STICKY
         yield Element(home, name, frontend.parts, goto(way[-1].name), plan.label)
+        return
+    choice = chains.numbered(plan.policy, served.sizes, way[-1])
+    yield choice
+    name = names.NODEPORTS if nodeport else names.FRONTENDS
+    yield Element(home, name, frontend.parts, choice.parts, plan.label)
 
 
 def slots_in_force(

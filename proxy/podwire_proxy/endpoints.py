@@ -59,6 +59,11 @@ class _Candidate(NamedTuple):
     def serves(self) -> bool:
         return self.endpoint.ready or self.endpoint.conditions.serving is not False
 
+    @property
+    def rank(self) -> tuple[bool, bool, bool]:
+        """How much it can do: of two copies of an endpoint, the higher counts."""
+        return (self.endpoint.ready, self.ends, self.serves)
+
 
 def endpoints_of(
     slices: Iterable[EndpointSlice], port: ServicePort, family: Family, place: Place
@@ -97,7 +102,7 @@ def _candidates(
 
 def _merged(one: _Candidate, other: _Candidate) -> _Candidate:
     """One endpoint of two slices, as one that moves from one to the other is for a moment."""
-    best = one if one.endpoint.ready or not other.endpoint.ready else other
+    best = one if one.rank >= other.rank else other
     return best._replace(local=one.local or other.local)
 
 

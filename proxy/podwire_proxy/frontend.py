@@ -51,8 +51,8 @@ class Frontend:
         return (*address, self.protocol.nft, str(self.port))
 
     def __str__(self) -> str:
-        address = f"[{self.address}]" if self.family is Family.IPV6 else self.address
-        return f"{address or 'node'}:{self.port}/{self.protocol}"
+        bracketed = f"[{self.address}]" if self.family is Family.IPV6 else self.address
+        return f"{bracketed if self.address else 'node'}:{self.port}/{self.protocol}"
 
 
 class Policy(StrEnum):

@@ -6,15 +6,20 @@ What depends on the node's options stands here, so that chains.py and skeleton.p
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from podwire_core.family import Family
 from podwire_core.nft.expressions import (
     DADDR_TYPE,
     IIFNAME,
     SADDR_TYPE,
+    Concat,
     Field,
+    concat,
+    constant,
     daddr,
     dport,
+    hashed,
     original_daddr,
     saddr,
 )
@@ -27,6 +32,9 @@ TABLE_NAME = "podwire-proxy"
 
 FRONTENDS = "frontends"
 NODEPORTS = "nodeports"
+STICKY = "sticky"
+STICKY_NODEPORTS = "sticky-nodeports"
+CHOICES = "choices"
 UNAVAILABLE = "unavailable"
 UNAVAILABLE_NODEPORTS = "unavailable-nodeports"
 EXTERNAL = "external"
@@ -62,9 +70,24 @@ def slots(protocol: Protocol, *, nodeport: bool, second: bool = False) -> str:
     return f"{nodeports}{local}endpoints-{protocol.nft}"
 
 
-def affinity(protocol: Protocol) -> str:
-    """The map that packets fill: which client went where."""
-    return f"affinity-{protocol.nft}"
+class Affinity(NamedTuple):
+    """Two maps with equal keys that packets fill: to which address a client went, and port.
+
+    Two, because nft 1.0.6 cannot let packets write more than 16 bytes as a key or as a value.
+    """
+
+    addresses: str
+    ports: str
+
+
+def affinity(protocol: Protocol) -> Affinity:
+    """Which client went where."""
+    return Affinity(f"affinity-addresses-{protocol.nft}", f"affinity-ports-{protocol.nft}")
+
+
+def client(source: Field, number: tuple[int, int]) -> Concat:
+    """A client of one list (frontend.Affinity.of): 64 bits of its address, and the numbers."""
+    return concat(*hashed(source), *map(constant, number))
 
 
 def members(protocol: Protocol) -> str:

@@ -27,6 +27,10 @@ from podwire_proxy.health import HealthCheck
 
 #: Endpoints that one port of a Service may have in each family; more are left out and told.
 MAX_BACKENDS = 4096
+#: Addresses and ports of one Service, and what is told of it: an object may list any number.
+MAX_FRONTENDS = 16_384
+MAX_PROBLEMS = 20
+MAX_REASON = 200  # characters, because a reason quotes what was written
 #: sessionAffinityConfig.clientIP.timeoutSeconds (core/v1): its default and its most, in seconds.
 AFFINITY_SECONDS = 10_800
 MAX_AFFINITY_SECONDS = 86_400
@@ -49,7 +53,8 @@ def plan(service: Service, slices: Iterable[EndpointSlice], place: Place) -> Pla
     made.wrong_addresses()
     for family in Family:
         made.family(family)
-    return Planned(made.frontends, made.problems, made.health())
+    health = made.health()
+    return Planned(made.frontends, made.told(), health)
 
 
 @dataclass
@@ -58,7 +63,7 @@ class _Planner:
     slices: Sequence[EndpointSlice]
     place: Place
     frontends: dict[Frontend, Plan] = field(default_factory=dict)
-    problems: list[ObjectError] = field(default_factory=list)
+    problems: dict[ObjectError, None] = field(default_factory=dict)  # ordered, and each once
 
     def family(self, family: Family) -> None:
         """Every frontend of a family."""
@@ -92,11 +97,15 @@ class _Planner:
             local=found.local,
             alive=bool(found.cluster),
             near=found.near,
-            affinity=self._affinity(f"{label}/{port.protocol}"),
+            affinity=self._affinity(f"{self.service.name}:{port.name}:{port.port}/{port.protocol}"),
             serving=found.serving if port.protocol is Protocol.UDP else frozenset(),
         )
 
         def add(address: str, number: int, what: Plan) -> None:
+            if len(self.frontends) >= MAX_FRONTENDS:
+                reason = f"more than {MAX_FRONTENDS} addresses and ports: the rest is not served"
+                self._problem("spec", reason)
+                return
             # Its own cluster address again: the first meaning counts.
             self.frontends.setdefault(Frontend(family, address, port.protocol, number), what)
 
@@ -137,7 +146,8 @@ class _Planner:
 
         Where none of them all can be read, no one is let in.
         """
-        said = self.service.spec.load_balancer_source_ranges or ()
+        written = self.service.spec.load_balancer_source_ranges or ()
+        said = [each for each in written if each.strip()]
         where = "spec.loadBalancerSourceRanges"
         ranges = list(self._readable(where, said, canonical_network))
         of_family = disjoint(each for each in ranges if family_of(each) is family)
@@ -179,7 +189,7 @@ class _Planner:
                 if address and family_of(address) != each.address_type:
                     label, where = f"EndpointSlice {each.name}", f"endpoints[{index}].addresses[0]"
                     reason = f"{address} is not {each.address_type}"
-                    self.problems.append(ObjectError("", label, where, reason))
+                    self.problems[ObjectError("", label, where, reason)] = None
 
     def health(self) -> HealthCheck | None:
         """For the balancer, which sends to nodes that have endpoints."""
@@ -189,18 +199,35 @@ class _Planner:
         if not spec.health_check_node_port:
             self._problem("spec.healthCheckNodePort", "is needed by externalTrafficPolicy Local")
             return None
-        mine = {
-            endpoint.addresses[0]
-            for each in self.slices
-            for endpoint in (each.endpoints or () if each.ports else ())
-            if endpoint.ready and endpoint.addresses and endpoint.node_name == self.place.node
-        }
-        return HealthCheck(spec.health_check_node_port, len(mine))
+        mine = max(map(self._local_addresses, Family))
+        return HealthCheck(spec.health_check_node_port, mine)
+
+    def _local_addresses(self, family: Family) -> int:
+        """Ready endpoints of a family on this node, over all ports."""
+        served = (each for each in self.slices if each.address_type == family)
+        return len(
+            {
+                endpoint.addresses[0]
+                for each in served
+                for endpoint in each.endpoints or ()
+                if endpoint.ready and endpoint.addresses and endpoint.node_name == self.place.node
+                if family_of(endpoint.addresses[0]) is family
+                if any(row.port for row in each.ports or ())
+            }
+        )
 
     def _problem(self, where: str, reason: str) -> None:
-        problem = ObjectError("", f"Service {self.service.name}", where, reason)
-        if problem not in self.problems:
-            self.problems.append(problem)
+        if len(reason) > MAX_REASON:
+            reason = f"{reason[:MAX_REASON]}..."
+        self.problems[ObjectError("", f"Service {self.service.name}", where, reason)] = None
+
+    def told(self) -> list[ObjectError]:
+        """The problems; of many, the first."""
+        found = list(self.problems)
+        if len(found) > MAX_PROBLEMS:
+            reason = f"{len(found) - MAX_PROBLEMS} more problems like these"
+            found[MAX_PROBLEMS:] = [ObjectError("", f"Service {self.service.name}", "", reason)]
+        return found
 
 
 def _first(backends: frozenset[Backend]) -> frozenset[Backend]:

@@ -32,9 +32,9 @@ from podwire_core.objects import (
 )
 from podwire_core.snapshot import Change, Snapshot
 from podwire_proxy import layout as names
+from podwire_proxy.chains import standing
 from podwire_proxy.cluster import Cluster
 from podwire_proxy.elements import Served, frontend_objects
-from podwire_proxy.endpoints import Place
 from podwire_proxy.frontend import Backend, Frontend, Plan
 from podwire_proxy.gauges import Gauges, Lacking
 from podwire_proxy.health import HealthCheck
@@ -80,7 +80,7 @@ class Services:
         self._served: dict[Frontend, Served] = {}
         self._shares = Shares()
         self._gauges = Gauges()
-        self._cluster = Cluster(Place(node))
+        self._cluster = Cluster.of(node, self._options, Snapshot())
         self._layouts = self._cluster.layouts(self._options)
         self._fixed = self._fixed_objects()
         self._problems: dict[ObjectName, list[ObjectError]] = {}
@@ -135,10 +135,10 @@ class Services:
         return served.first if served else ()
 
     def may_return(self, family: Family, protocol: Protocol, client: str, endpoint: str) -> bool:
-        """Whether a remembered client (`10.244.1.4 . 17 . 4`) may go back to `10.244.1.9 . 80`."""
-        numbers = client.partition(" . ")[2]
+        """Whether a remembered client (`8134 . 21 . 17 . 4`) may go to `10.244.1.9 . 80` again."""
+        *_, high, low = client.split(" . ")
         name = names.members(protocol)
-        return self._shares.wants(family, name, f"{numbers} . {endpoint}")
+        return self._shares.wants(family, name, f"{high} . {low} . {endpoint}")
 
     def update(self, snapshot: Snapshot, changes: Sequence[Change]) -> Mapping[Key, Object | None]:
         """See Desired.update. The first answer is a walk: use it before the next update."""
@@ -159,7 +159,7 @@ class Services:
         self._adopted = {}
         if self._told:
             self._note_forgotten(answer)
-            return answer
+            return {**answer, **{k: self._fixed[k] for k in answer.keys() & self._fixed.keys()}}
         self._told = True
         self.forgetful = {(family, protocol) for family in FAMILIES for protocol in Protocol}
         return self.wanted
@@ -167,7 +167,7 @@ class Services:
     def _walk(self) -> Iterator[Object]:
         """See nft.desired.Walk: what a verdict leads to stands before the verdict."""
         yield from self._fixed.values()
-        yield from self._shares.walk()
+        yield from (each for each in self._shares.walk() if each.key not in self._fixed)
         for frontend in sorted(self._served):
             layout = self._layouts[frontend.family]
             for each in frontend_objects(layout, frontend, self._served[frontend]):
@@ -267,7 +267,9 @@ class Services:
 
     def _fixed_objects(self) -> dict[Key, Object]:
         """The skeleton and what Nodes and ServiceCIDRs say."""
-        made = by_key(each for layout in self._layouts.values() for each in skeleton(layout))
+        made: dict[Key, Object] = {}
+        for layout in self._layouts.values():
+            made |= by_key(skeleton(layout)) | by_key(standing(layout))
         return made | by_key(self._cluster.elements(self._options))
 
     def _note_forgotten(self, answer: Mapping[Key, Object | None]) -> None:

@@ -1,6 +1,6 @@
 """What several frontends need alike: how many do, and nothing else of it.
 
-    choose-N and the other chains, for each frontend that goes there
+    choose-N and the other chains, for each frontend that goes there, and their numbers
     cluster-ips      an address, for each of its ports
     hairpin          an endpoint that reaches itself
     members-P        an endpoint, for each frontend of one Service's port that remembers
@@ -13,6 +13,7 @@ there is.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from typing import TypeGuard
 
 from podwire_core.family import Family
 from podwire_core.nft.objects import Chain, Element, Key, Object, Set
@@ -29,7 +30,7 @@ class Shares:
 
     def __init__(self) -> None:
         self._elements: dict[tuple[Family, str], dict[str, int]] = {}
-        self._named: dict[Key, tuple[Chain | Set, int]] = {}
+        self._named: dict[Key, tuple[Chain | Set | Element, int]] = {}
 
     def replace(
         self, before: Mapping[Key, Object], now: Mapping[Key, Object]
@@ -55,9 +56,10 @@ class Shares:
                 yield each
         for family, name in self._elements:
             yield from self.elements(family, name)
-        for key in sorted(self._named):
-            if isinstance(each := self._named[key][0], Chain):
-                yield each
+        for kind in (Chain, Element):
+            for key in sorted(self._named):
+                if isinstance(each := self._named[key][0], kind):
+                    yield each
 
     def elements(self, family: Family, name: str) -> Iterator[Element]:
         """Every element of a shared set that someone wants, in the order they came."""
@@ -70,7 +72,7 @@ class Shares:
 
     def _take(self, each: Object) -> bool:
         """Whether it was not wanted before, or otherwise."""
-        if isinstance(each, Chain | Set):
+        if _is_named(each):
             known, count = self._named.get(each.key, (None, 0))
             self._named[each.key] = (each, count + 1)
             return known != each
@@ -83,31 +85,40 @@ class Shares:
 
     def _change(self, each: Object) -> None:
         """One that all who want it want otherwise now; each of them says so in its turn."""
-        if isinstance(each, Chain | Set):
+        if _is_named(each):
             self._named[each.key] = (each, self._named[each.key][1])
 
     def _release(self, each: Object) -> bool:
         """Whether no one wants it any more."""
-        if isinstance(each, Chain | Set):
-            _, count = self._named.pop(each.key)
+        if _is_named(each):
+            known, count = self._named.pop(each.key)
             if count > 1:
-                self._named[each.key] = (each, count - 1)
+                self._named[each.key] = (known, count - 1)
             return count == 1
         if not isinstance(each, Element) or not is_shared(each):
             return True
-        counts = self._elements[each.table.family, each.set]
-        text = each.key_text
+        home, text = (each.table.family, each.set), each.key_text
+        counts = self._elements[home]
         counts[text] -= 1
         if counts[text]:
             return False
         del counts[text]
+        if not counts:  # sets of source ranges come and go for ever
+            del self._elements[home]
         return True
 
 
 def is_shared(each: Object) -> bool:
     """Whether others may want it too."""
+    if _is_named(each):
+        return True
+    return isinstance(each, Element) and (each.set in _SETS or each.set.startswith("sources-"))
+
+
+def _is_named(each: Object) -> TypeGuard[Chain | Set | Element]:
+    """Whether it is kept itself: a chain, a set, and the number by which a chain is found."""
     if isinstance(each, Element):
-        return each.set in _SETS or each.set.startswith("sources-")
+        return each.set == names.CHOICES
     return isinstance(each, Chain | Set)
 
 

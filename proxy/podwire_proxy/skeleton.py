@@ -31,6 +31,7 @@ from podwire_core.nft.expressions import (
     IIFNAME,
     L4PROTO,
     ORIGINAL_DPORT,
+    PRIORITY,
     Concat,
     Numgen,
     concat,
@@ -44,6 +45,7 @@ from podwire_core.nft.objects import Chain, Hook, Object, Rule, Set
 from podwire_core.nft.statements import (
     DROP,
     RETURN,
+    Load,
     Masquerade,
     Match,
     Reject,
@@ -57,7 +59,7 @@ from podwire_proxy.cidrs import LOOPBACK
 from podwire_proxy.layout import Layout
 from podwire_proxy.plans import AFFINITY_SECONDS
 
-#: Clients that are remembered at once, for each protocol; at 200 bytes each.
+#: Clients that are remembered at once, for each protocol; at some 300 bytes each.
 AFFINITY_SIZE = 262_144
 
 _NEW = Match(CT_STATE, values=("new",))
@@ -84,14 +86,17 @@ def _vip(layout: Layout) -> Concat:
 
 def _maps(layout: Layout) -> Iterator[Set]:
     home, vip = layout.table, _vip(layout)
+    yield Set(home, names.FRONTENDS, vip, "what a client dials", PRIORITY)
+    yield Set(home, names.NODEPORTS, _NODEPORT, "dialled at a node's address", PRIORITY)
+    yield Set(home, names.CHOICES, PRIORITY, "which chain has which number", "verdict")
     for name, key, why in (
-        (names.FRONTENDS, vip, "what a client dials"),
-        (names.NODEPORTS, _NODEPORT, "dialled at a node's address"),
+        (names.STICKY, vip, "frontends whose clients return"),
+        (names.STICKY_NODEPORTS, _NODEPORT, "NodePorts whose clients return"),
         (names.UNAVAILABLE, vip, "frontends that no endpoint serves"),
         (names.UNAVAILABLE_NODEPORTS, _NODEPORT, "NodePorts that none serves"),
         (names.EXTERNAL, vip, "dialled from outside: who is masqueraded"),
         (names.EXTERNAL_NODEPORTS, _NODEPORT, "the same of NodePorts"),
-        (names.REMEMBERED, vip, "frontends whose clients return to their endpoint"),
+        (names.REMEMBERED, vip, "frontends that write down who went where"),
         (names.REMEMBERED_NODEPORTS, _NODEPORT, "the same of NodePorts"),
         (names.GUARDED, vip, "frontends that some sources alone may dial"),
     ):
@@ -111,17 +116,19 @@ def _affinity(layout: Layout) -> Iterator[Set]:
     home = layout.table
     for protocol in Protocol:
         chosen = (daddr(layout.family), dport(protocol.nft))
-        number = (constant(0), constant(0))
-        yield Set(
-            home,
-            names.affinity(protocol),
-            concat(saddr(layout.family), *number),
-            f"{protocol} clients and where they went",
-            concat(*chosen),
-            timeout=AFFINITY_SECONDS,
-            size=AFFINITY_SIZE,
-        )
-        yield Set(home, names.members(protocol), concat(*number, *chosen), "who may be returned to")
+        who = names.client(saddr(layout.family), (0, 0))
+        for name, value in zip(names.affinity(protocol), chosen, strict=True):
+            yield Set(
+                home,
+                name,
+                who,
+                f"{protocol} clients and where they went",
+                value,
+                timeout=AFFINITY_SECONDS,
+                size=AFFINITY_SIZE,
+            )
+        member = concat(constant(0), constant(0), *chosen)
+        yield Set(home, names.members(protocol), member, "who may be returned to")
 
 
 def _sets(layout: Layout) -> Iterator[Set]:
@@ -152,9 +159,13 @@ def _guard_chains(layout: Layout) -> Iterator[Chain]:
 
 
 def _service_chains(layout: Layout) -> Iterator[Chain]:
+    choose = Vmap(PRIORITY, names.CHOICES)
+    vip, nodeport = _vip(layout), _NODEPORT
     rules = (
-        Rule((Vmap(_vip(layout), names.FRONTENDS),), "a Service's address and port"),
-        Rule((*layout.to_node, Vmap(_NODEPORT, names.NODEPORTS)), "a NodePort"),
+        Rule((Vmap(vip, names.STICKY),), "a Service whose clients return"),
+        Rule((Load(PRIORITY, vip, names.FRONTENDS), choose), "a Service's address and port"),
+        Rule((*layout.to_node, Vmap(nodeport, names.STICKY_NODEPORTS)), "its NodePort"),
+        Rule((*layout.to_node, Load(PRIORITY, nodeport, names.NODEPORTS), choose), "a NodePort"),
     )
     yield Chain(layout.table, "services", rules)
     to_services = (Rule((jump("services"),), "is it for a Service?"),)

@@ -78,6 +78,21 @@ RECORDED: dict[str, tuple[str, str]] = {
            24000100100001000c0001000a0000000050000010000a000c0001000affffff0059000024000100
            100001000c000100010203040005000010000a000c0001000102030400050000""",
     ),
+    "clients": (
+        """0200000311000100706f64776972652d74657374000000000c000200636c69656e7473000c001000
+           000000000000000108000300000000380800040000007104080005000000000c08000600000001cd
+           08000700000000080c000b000000000000a4cb80b8000d0000040000000001040000000003560004
+           0d000000014e0014000407000000010c00040c00000001040b000000011a00041700000001120004
+           01000000010401000000020401000000021a00041700000001120004010000000104010000000204
+           02000000043400040d000000012c0014000407000000010c00040c00000001040c00000001140004
+           07000000010c0004060000000104020000000604000000000712636c69656e747320233963326463
+           663562000c00090008000100000186a0170013003078666666666666666638323530376634300000
+           0800140000000001""",
+        """0200000411000100706f64776972652d74657374000000000c000200636c69656e74730078000300
+           3400010014000100100001000a0808090000000001000000100002000c0001000af4010600350000
+           0c0005000000000000a4cb804000010014000100100001000a0808080700000000286bee10000200
+           0c0001000af40105003500000c0004000000000000015f900c0005000000000000015f88""",
+    ),
 }
 SAID = {
     "frontends": {"10.96.0.1 . tcp . 80": "goto pick\nshop/api:http"},
@@ -85,6 +100,10 @@ SAID = {
     "cidrs": {"10.0.0.0/8": "\nten"},
     "last": {"80-89": "", "90": "", "65000-65535": ""},
     "pairs": {"10.0.0.0/8 . 80-89": "", "1.2.3.4 . 5": ""},
+    "clients": {  # the one has a time of its own, the other its set's
+        "10.8.8.8 . 7 . 4000000000": "10.244.1.5 . 53",
+        "10.8.8.9 . 0 . 1": "10.244.1.6 . 53",
+    },
 }
 
 
@@ -117,6 +136,24 @@ def test_a_set_says_its_comment_and_what_made_it_says_its_digest() -> None:
 def test_only_sets_that_keep_their_elements_have_a_size() -> None:
     assert declared("slots").size == 1
     assert declared("last").size is None, "intervals are counted otherwise"
+    assert declared("clients").size is None, "entries go by themselves"
+    assert declared("clients").count == 1
+
+
+def test_a_set_whose_elements_go_by_themselves_is_dynamic() -> None:
+    assert [name for name in RECORDED if declared(name).dynamic] == ["clients"]
+
+
+def test_entries_of_one_shape_are_read_like_those_of_several() -> None:
+    body, begin = listed("clients"), 40  # behind the names of table and set
+    end = begin + body[begin]  # where the first element says so
+    first, second = body[begin:end], body[end:]
+    for items, number in ((first, 1), (first * 3, 1), (second, 1), (second + first, 2)):
+        size = (4 + len(items)).to_bytes(2, "little")
+        whole = body[: begin - 4] + size + body[begin - 2 : begin] + items
+        found = elements(declared("clients"), [whole])
+        assert len(found) == number
+        assert found.items() <= SAID["clients"].items()
 
 
 def test_a_key_type_that_we_do_not_know_is_not_guessed() -> None:

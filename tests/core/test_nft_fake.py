@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from nft_refusals import BASE, ROWS, TABLE, Row, base
+from nft_refusals import BASE, ROWS, TABLE, TCP_VIP, V4, Row, add, base
 
 from podwire_core.errors import NftError
 from podwire_core.nft.fake import Fake
+from podwire_core.nft.objects import Chain, Rule
+from podwire_core.nft.statements import Dnat
 
 
 @pytest.fixture
@@ -40,3 +42,9 @@ def test_a_copy_goes_its_own_way(fake: Fake) -> None:
     other = fake.copy()
     other.flush_ruleset()
     assert fake.read([TABLE])
+
+
+def test_two_maps_for_one_port_are_refused_before_they_end_the_process(fake: Fake) -> None:
+    both = Dnat(V4, TCP_VIP, "endpoints", ports="endpoints")
+    with pytest.raises(NftError, match="has ports already"):
+        fake.commit(add(Chain(TABLE, "c", (Rule((both,)),))))

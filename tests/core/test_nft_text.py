@@ -22,7 +22,19 @@ from nft_refusals import (
 )
 
 from podwire_core.delta import Delta
-from podwire_core.nft.expressions import IIFNAME, Numgen, concat, constant, saddr
+from podwire_core.family import Family
+from podwire_core.nft.expressions import (
+    DPORT,
+    IIFNAME,
+    Numgen,
+    concat,
+    constant,
+    daddr,
+    dport,
+    hashed,
+    original_saddr,
+    saddr,
+)
 from podwire_core.nft.objects import (
     MAX_COMMENT,
     Chain,
@@ -31,10 +43,13 @@ from podwire_core.nft.objects import (
     Object,
     Rule,
     Set,
+    Table,
     comment_text,
 )
-from podwire_core.nft.statements import DROP, Match, Update, Verdict, VerdictKind
+from podwire_core.nft.statements import DROP, Dnat, Match, Update, Verdict, VerdictKind
 from podwire_core.nft.transaction import Transaction, sweep, transaction
+
+V6 = Family.IPV6
 
 
 def adding(*objects: Object) -> Transaction:
@@ -168,6 +183,30 @@ def test_an_update_names_key_time_and_value() -> None:
     assert Update(saddr(V4), "seen", 5).text == "update @seen { ip saddr timeout 5s }"
 
 
+def test_sixteen_bytes_of_key_and_value_are_not_too_wide() -> None:
+    client = concat(*hashed(original_saddr(V6)), constant(1), constant(2))
+    assert Update(client, "m", 9, daddr(V6)).text == (
+        "update @m { jhash ct original ip6 saddr mod 4294967295 seed 0x1"
+        " . jhash ct original ip6 saddr mod 4294967295 seed 0x2"
+        " . numgen random mod 1 offset 1 . numgen random mod 1 offset 2 timeout 9s : ip6 daddr }"
+    )
+    assert Update(concat(saddr(V6), constant(1)), "without data", 9)
+
+
+def test_a_type_is_told_without_hashes() -> None:
+    table = Table(V6, "t")
+    hashes = Set(table, "m", concat(*hashed(saddr(V6)), dport("tcp")), "", daddr(V6))
+    number = "numgen random mod 1"
+    assert hashes.definition == f"typeof {number} . {number} . tcp dport : ip6 daddr;"
+    assert hashes.width == 3
+
+
+def test_dnat_takes_address_and_port_from_one_map_or_from_two() -> None:
+    assert Dnat(V6, dport("tcp"), "m").text == "dnat ip6 addr . port to tcp dport map @m"
+    two = Dnat(V6, dport("tcp"), "addresses", ports="ports")
+    assert two.text == "dnat ip6 to tcp dport map @addresses : tcp dport map @ports"
+
+
 def test_names_of_interfaces_are_quoted() -> None:
     assert Match(IIFNAME, values=("cali*",)).text == 'meta iifname "cali*"'
     assert Match(IIFNAME, values=("eth0",), negated=True).text == 'meta iifname != "eth0"'
@@ -189,6 +228,8 @@ def test_what_is_no_interface_is_refused(name: str) -> None:
         (lambda: constant(-1), "32 bits"),
         (lambda: constant(1 << 32), "32 bits"),
         (lambda: Update(saddr(V4), "seen", 0), "timeout 0"),
+        (lambda: Update(concat(saddr(V6), constant(1)), "m", 9, DPORT), "more than 16 bytes"),
+        (lambda: Update(saddr(V6), "m", 9, concat(daddr(V6), DPORT)), "more than 16 bytes"),
         (lambda: Set(TABLE, "s", saddr(V4), interval=True, timeout=1), "intervals"),
     ],
 )

@@ -17,6 +17,7 @@ from podwire_core.nft.expressions import (
     constant,
     daddr,
     dport,
+    hashed,
     original_saddr,
     saddr,
 )
@@ -206,6 +207,26 @@ def test_each_random_choice_remembers_its_own() -> None:
     learn = chain("learn", (REMEMBER,), hook=Hook("filter", "forward", 0))
     traced = trace(Ruleset([CLIENTS, SLOTS, *SLOT_ELEMENTS, nat((pick,)), learn]), SYN)
     assert [each.updates[0].data for each in traced] == [*BACKENDS]
+
+
+def test_a_hashed_client_is_known_by_it_and_returns_by_two_maps() -> None:
+    key = concat(*hashed(original_saddr(V4)), constant(7))
+    addresses = Set(TABLE, "addresses", key, "", daddr(V4), timeout=60)
+    ports = Set(TABLE, "ports", key, "", dport("tcp"), timeout=60)
+    back = (Dnat(V4, key, "addresses", ports="ports"),)
+    both = (
+        Update(key, "addresses", 60, daddr(V4)),
+        Update(key, "ports", 60, dport("tcp")),
+    )
+    objects = [addresses, ports, nat(back, both)]
+    first = one([*objects])
+    assert [each.data for each in first.updates] == [("10.96.0.1",), ("80",)]
+    again = one([*objects, *first.updates], replace(SYN, daddr="10.96.0.9", dport=81)).packet
+    assert (again.daddr, again.dport) == ("10.96.0.1", 80)
+    other = one([*objects, *first.updates], replace(SYN, saddr="10.1.1.2", daddr="10.96.0.9"))
+    assert not other.packet.dnat
+    half = one([*objects, first.updates[0]], replace(SYN, daddr="10.96.0.9"))
+    assert not half.packet.dnat
 
 
 def test_a_set_remembers_keys_alone() -> None:

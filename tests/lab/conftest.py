@@ -125,4 +125,4 @@ def cluster() -> Cluster:
 
 @pytest.fixture(scope="session")
 def make_cluster():
-    return lambda nodes: Cluster(plan_lab("test", nodes))
+    return lambda nodes, **more: Cluster(plan_lab("test", nodes, **more))

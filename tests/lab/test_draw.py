@@ -104,3 +104,18 @@ def test_a_target_port_that_no_pod_has_gives_no_ready_endpoints(cluster):
     assert (ready["shop/nowhere"], ready["shop/api"], ready["shop/names"]) == (0, 3, 3)
     lines = str(draw_topology(cluster.lab, cluster.snapshot, 120)).splitlines()
     assert [line.split()[-1] for line in lines if "shop/nowhere" in line] == ["0/3"]
+
+
+def test_addresses_for_the_world_stand_below_a_services_own(cluster):
+    cluster.apply("""
+        apiVersion: v1
+        kind: Service
+        metadata: {name: front, namespace: shop}
+        spec: {type: LoadBalancer, externalIPs: [203.0.113.7], ports: [{port: 80, nodePort: 30080}]}
+    """)
+    drawing = str(draw_topology(cluster.lab, cluster.snapshot, 80))
+    assert drawing.splitlines()[-3:] == [
+        "shop/front            LoadBalancer  10.96.0.11              80:30080/TCP  0/0",
+        "                                    192.168.101.11 outside",
+        "                                    203.0.113.7 outside",
+    ]

@@ -6,7 +6,11 @@ import ipaddress
 
 import pytest
 
-from podwire_lab.topology import NODE_PORTS, SERVICES_V4, SERVICES_V6
+from podwire_core.objects.cluster import ZONE_LABEL
+from podwire_lab.control.manifests import Ignored, read_manifest
+from podwire_lab.topology import BALANCERS_V4, BALANCERS_V6, NODE_PORTS, SERVICES_V4, SERVICES_V6
+
+BALANCERS = (BALANCERS_V4, BALANCERS_V6)
 
 
 def service(name: str, spec: str = "", ports: str = "{port: 80}") -> str:
@@ -104,6 +108,145 @@ TWO = "{name: a, port: 80, nodePort: 30001}, {name: b, port: 80, protocol: UDP, 
 
 def test_one_service_may_have_one_node_port_for_two_protocols(cluster):
     assert cluster.apply(service("a", "type: NodePort", TWO)).errors == []
+
+
+# ---------------------------------------------------------------------------- balancers
+
+
+def ingress(cluster, name: str) -> list[str]:
+    document = cluster.objects[f"Service.shop.{name}.json"]
+    return [
+        row["ip"]
+        for row in document.get("status", {"loadBalancer": {"ingress": ()}})["loadBalancer"][
+            "ingress"
+        ]
+    ]
+
+
+def test_a_balancer_has_an_address_of_each_family_and_keeps_it(cluster):
+    cluster.apply(service("m", "type: LoadBalancer, ipFamilyPolicy: PreferDualStack"))
+    before = ingress(cluster, "m")
+    assert [ipaddress.ip_address(ip) in pool for ip, pool in zip(before, BALANCERS, strict=True)]
+    cluster.apply(service("a", "type: LoadBalancer"))
+    assert ingress(cluster, "m") == before
+    assert ingress(cluster, "a") not in (before[:1], [])
+    assert cluster.service("shop/m").outer_ips == tuple(before)
+
+
+def test_a_balancers_address_is_free_again_when_its_service_is_none_any_more(cluster):
+    cluster.apply(service("a", "type: LoadBalancer"))
+    (address,) = ingress(cluster, "a")
+    cluster.apply(service("a", "type: NodePort"))
+    assert ingress(cluster, "a") == []
+    assert ingress(cluster.apply(service("b", "type: LoadBalancer")), "b") == [address]
+
+
+def test_a_balancer_of_a_class_is_somebody_elses(cluster):
+    cluster.apply(service("a", "type: LoadBalancer, loadBalancerClass: example.com/theirs"))
+    assert ingress(cluster, "a") == []
+
+
+def test_a_balancer_may_want_no_node_ports(cluster):
+    cluster.apply(service("a", "type: LoadBalancer, allocateLoadBalancerNodePorts: false"))
+    assert "nodePort" not in cluster.objects["Service.shop.a.json"]["spec"]["ports"][0]
+
+
+def test_a_status_that_an_author_wrote_is_not_taken(cluster):
+    status = "\n        status: {loadBalancer: {ingress: [{ip: 10.0.0.1}]}}"
+    cluster.apply(service("a").rstrip() + status)
+    assert "status" not in cluster.objects["Service.shop.a.json"]
+
+
+def test_a_health_port_is_given_kept_and_honoured(cluster):
+    local = "type: LoadBalancer, externalTrafficPolicy: Local"
+    cluster.apply(service("a", local))
+    cluster.apply(service("b", f"{local}, healthCheckNodePort: 31000"))
+    cluster.apply(service("c", "type: LoadBalancer"))
+    ports = {n: cluster.service(f"shop/{n}").spec.health_check_node_port for n in "abc"}
+    assert ports["b"] == 31000
+    assert ports["c"] == 0
+    assert ports["a"] in NODE_PORTS
+    before = ports["a"]
+    cluster.apply(service("aa", "type: NodePort"))
+    assert cluster.service("shop/a").spec.health_check_node_port == before
+    assert cluster.service("shop/aa").spec.ports[0].node_port != before
+
+
+# ------------------------------------------------------------------------------ traffic
+
+
+def test_what_an_author_does_not_say_is_what_the_api_server_means(cluster):
+    cluster.apply(
+        service("in") + "---" + service("out", "type: NodePort, sessionAffinity: ClientIP")
+    )
+    inside, outside = (cluster.objects[f"Service.shop.{n}.json"]["spec"] for n in ("in", "out"))
+    assert inside["internalTrafficPolicy"] == outside["internalTrafficPolicy"] == "Cluster"
+    assert inside["sessionAffinity"] == "None"
+    assert "externalTrafficPolicy" not in inside
+    assert outside["externalTrafficPolicy"] == "Cluster"
+    assert outside["sessionAffinityConfig"] == {"clientIP": {"timeoutSeconds": 10800}}
+
+
+@pytest.mark.parametrize(
+    ("spec", "error"),
+    [
+        ("internalTrafficPolicy: Node", "spec.internalTrafficPolicy: 'Node' is none of Cluster"),
+        ("externalTrafficPolicy: Local", "spec.externalTrafficPolicy: is for NodePort, LoadB"),
+        ("sessionAffinity: Cookie", "spec.sessionAffinity: 'Cookie' is none of ClientIP, None"),
+        (
+            "sessionAffinity: ClientIP, sessionAffinityConfig: {clientIP: {timeoutSeconds: 0}}",
+            "spec.sessionAffinityConfig.clientIP.timeoutSeconds: 0 is outside 1-86400",
+        ),
+        ("externalIPs: [nowhere]", "spec.externalIPs[0]: "),
+        ("type: LoadBalancer, loadBalancerSourceRanges: [10.0.0.0/99]", "spec.loadBalancerSource"),
+        ("trafficDistribution: Nearby", "spec.trafficDistribution: 'Nearby' is none of Prefer"),
+        (
+            "type: LoadBalancer, externalTrafficPolicy: Local, healthCheckNodePort: 80",
+            "spec.healthCheckNodePort: 80 is outside 30000-32767",
+        ),
+    ],
+)
+def test_a_wish_that_means_nothing_is_one_error(cluster, spec, error):
+    cluster.apply(service("a", spec) + "---" + service("b"))
+    (only,) = cluster.errors
+    assert only.startswith(f"Service shop/a: {error}")
+    assert addresses(cluster, "b") == ("10.96.0.11",)
+
+
+@pytest.mark.parametrize(
+    ("wish", "hints"),
+    [
+        ("PreferSameZone", {"forZones": [{"name": "left"}]}),
+        ("PreferClose", {"forZones": [{"name": "left"}]}),
+        ("PreferSameNode", {"forNodes": [{"name": "node1"}]}),
+    ],
+)
+def test_a_wish_for_close_endpoints_becomes_hints(make_cluster, wish, hints):
+    cluster = make_cluster(2, zones=("left", "right"))
+    wishing = service("web", f"selector: {{app: web}}, trafficDistribution: {wish}")
+    cluster.apply(wishing + "---" + pod("a", spec=", nodeName: node1")).play()
+    (each,) = cluster.objects["EndpointSlice.shop.web-ipv4.json"]["endpoints"]
+    assert each["zone"] == "left"
+    assert cluster.objects["Node..node2.json"]["metadata"]["labels"][ZONE_LABEL] == "right"
+    assert each["hints"] == hints
+
+
+def test_nobody_is_hinted_to_a_zone_that_is_none(cluster):
+    wishing = service("web", "selector: {app: web}, trafficDistribution: PreferSameZone")
+    cluster.apply(wishing + "---" + pod("a")).play()
+    (each,) = cluster.objects["EndpointSlice.shop.web-ipv4.json"]["endpoints"]
+    assert not {"zone", "hints"} & each.keys()
+
+
+def test_the_services_ranges_are_an_object_and_no_ones_to_write(cluster):
+    ranges = cluster.tick().objects["ServiceCIDR..kubernetes.json"]["spec"]["cidrs"]
+    assert ranges == [str(SERVICES_V4), str(SERVICES_V6)]
+    own = {"apiVersion": "networking.k8s.io/v1", "kind": "ServiceCIDR", "metadata": {"name": "x"}}
+    with pytest.raises(Ignored, match="ranges of addresses are the lab's own"):
+        read_manifest("own.yaml", own)
+
+
+# -------------------------------------------------------------------------- what is refused
 
 
 @pytest.mark.parametrize(

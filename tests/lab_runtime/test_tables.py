@@ -52,6 +52,16 @@ def test_a_long_name_is_never_cut(width: int) -> None:
     assert any(LONG in line for line in shown(overview(LONG), width))
 
 
+def test_a_balancers_address_has_a_column_where_there_is_one() -> None:
+    plain = overview("web")
+    assert not any("outer" in line for line in shown(plain, 120))
+    (row,) = plain.services
+    balanced = msgspec.structs.replace(row, outer_ips=("192.168.101.11",))
+    lines = shown(msgspec.structs.replace(plain, services=(balanced,)), 120)
+    assert any("outer addresses" in line for line in lines)
+    assert any("10.96.0.11" in line and "192.168.101.11" in line for line in lines)
+
+
 def test_a_message_is_one_problem_line_below_the_tables() -> None:
     assert shown(overview("web", MESSAGE))[-2:] == [
         f"problem pod kube-system/web: {MESSAGE}",

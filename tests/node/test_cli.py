@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from podwire_node.cli import main
-from podwire_node.settings.agent_config import SETTINGS
+from podwire_node.settings.rows import SETTINGS
 
 
 @pytest.fixture(autouse=True)
@@ -97,7 +97,8 @@ def test_a_wrong_value_is_never_shown_as_another_one() -> None:
         "wrong": True,
     }
     assert found["settings"]["feed"] == {"value": None, "from": "", "wrong": True}
-    lines = CliRunner(env=environ).invoke(main, arguments, terminal_width=200).output.splitlines()
+    wide = CliRunner(env={**environ, "COLUMNS": "200"})
+    lines = wide.invoke(main, arguments).output.splitlines()
     rows = {line.split()[1]: line for line in lines if line.startswith("│")}
     assert "—" in rows["mtu"]
     assert "--mtu: wrong, see below" in rows["mtu"]

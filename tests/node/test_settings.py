@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from podwire_node.cni.listener import listen
-from podwire_node.settings.agent_config import SETTINGS, AgentConfig
+from podwire_node.settings.agent_config import AgentConfig
 from podwire_node.settings.config import (
     MAX_FILE_BYTES,
     ConfigError,
@@ -21,7 +21,8 @@ from podwire_node.settings.config import (
     resolve,
     settle,
 )
-from podwire_node.settings.values import MAX_SOCKET_BYTES, socket
+from podwire_node.settings.rows import SETTINGS
+from podwire_node.settings.values import MAX_SOCKET_BYTES, address_and_port, socket
 
 NEEDED: dict[str, object] = {"node": "n1", "feed": "/objects"}
 NO_FILE = Source("", {})
@@ -167,6 +168,38 @@ BAD: list[tuple[str, object]] = [
     ("cniPlugin", "calico"),
     ("cniStateDir", ""),
     ("cniStateDir", "state"),
+    ("proxyMode", "iptables"),
+    ("proxyMode", "ebpf"),
+    ("detectLocalMode", "clustercidr"),
+    ("clusterCidr", "10.244.0.0"),
+    ("podBridgeInterface", "sixteen-letters-"),
+    ("podBridgeInterface", "a b"),
+    ("podInterfaceNamePrefix", "cali*"),
+    ("masqueradeAll", "maybe"),
+    ("nodeportAddresses", "secondary"),
+    ("nodeportAddresses", "10.0.0.1"),
+    ("nodeportAddresses", []),
+    ("nodeportAddresses", [f"10.0.{number}.0/24" for number in range(65)]),
+    ("healthzBindAddress", "10256"),
+    ("healthzBindAddress", "0.0.0.0:0"),
+    ("healthzBindAddress", "0.0.0.0:65536"),
+    ("healthzBindAddress", "example.org:10256"),
+    ("healthzBindAddress", "::1:10256"),
+    ("healthzBindAddress", "[127.0.0.1]:10256"),
+    ("metricsBindAddress", "[::1%lo]:10249"),
+    ("metricsBindAddress", 10249),
+    ("takeOver", "perhaps"),
+    ("conntrackMaxPerCore", -1),
+    ("conntrackMin", "many"),
+    ("conntrackTcpTimeoutEstablished", "-1s"),
+    ("conntrackTcpTimeoutEstablished", "10000h"),
+    ("conntrackTcpTimeoutEstablished", "h24"),
+    ("conntrackTcpTimeoutCloseWait", "1d"),
+    ("conntrackTcpBeLiberal", 2),
+    ("conntrackUdpTimeout", "9" * 500 + "s"),
+    ("conntrackUdpTimeoutStream", 1.5),
+    ("oomScoreAdj", -1001),
+    ("oomScoreAdj", "low"),
     ("status", 3),
     ("logFormat", "xml"),
     ("logLevel", "trace"),
@@ -252,6 +285,31 @@ def test_an_unknown_key_that_is_near_nothing_points_to_the_list() -> None:
             "PODWIRE_API_SERVER: apiServer: needs feed kubernetes",
         ),
         ({"cni_conf_dir": "/etc/cni/net.d"}, {}, "cniSocket: the plugin podwire asks this agent"),
+        (
+            {"detect_local_mode": "ClusterCIDR"},
+            {},
+            "--detect-local-mode: detectLocalMode: ClusterCIDR needs clusterCidr",
+        ),
+        (
+            {"detect_local_mode": "BridgeInterface"},
+            {},
+            "--detect-local-mode: detectLocalMode: BridgeInterface needs podBridgeInterface",
+        ),
+        (
+            {"detect_local_mode": "InterfaceNamePrefix", "pod_bridge_interface": "cni0"},
+            {},
+            "--detect-local-mode: detectLocalMode: InterfaceNamePrefix needs podInterfaceNamePr",
+        ),
+        (
+            {"nodeport_addresses": "primary,10.0.0.0/8"},
+            {},
+            "--nodeport-addresses: nodeportAddresses: primary and 10.0.0.0/8: use one or",
+        ),
+        (
+            {"nodeport_addresses": "all,10.0.0.0/8"},
+            {},
+            "--nodeport-addresses: nodeportAddresses: all and 10.0.0.0/8: use one or",
+        ),
     ],
 )
 def test_settings_that_do_not_go_together(
@@ -268,6 +326,10 @@ def test_settings_that_do_not_go_together(
         {"cni_conf_dir": "/etc/cni/net.d", "cni_plugin": "podwire-cni"},
         {"cni_conf_dir": "/etc/cni/net.d", "cni_socket": "/run/x.sock"},
         {"cni_conf_dir": "/etc/cni/net.d", "components": "proxy"},
+        {"detect_local_mode": "NodeCIDR"},
+        {"detect_local_mode": "ClusterCIDR", "cluster_cidr": "10.244.0.0/16"},
+        {"nodeport_addresses": "primary,localhost"},
+        {"nodeport_addresses": "all,localhost"},
     ],
 )
 def test_settings_that_do(flags: dict[str, object]) -> None:
@@ -354,3 +416,80 @@ def test_only_variables_that_are_meant_for_us_are_warned_of(
     found = settled(environ={name: value})
     assert found.mistakes == ()
     assert bool(found.warnings) is warned
+
+
+# ------------------------------------------------------------------------------- Services
+
+
+@pytest.mark.parametrize(
+    ("given", "value"),
+    [
+        ("24h0m0s", 86400),
+        ("1h0m0s", 3600),
+        ("1h30m", 5400),
+        ("1.5h", 5400),
+        ("1500ms", 1),
+        ("0s", 0),
+        ("0", 0),
+        ("90", 90),
+        (90, 90),
+    ],
+)
+def test_a_duration_is_seconds_or_gos(given: object, value: int) -> None:
+    found = settled(file={"conntrackTcpTimeoutEstablished": given})
+    assert found.config().conntrack_tcp_timeout_established == value
+
+
+@pytest.mark.parametrize(
+    ("given", "value"),
+    [
+        ("0.0.0.0:10256", "0.0.0.0:10256"),
+        ("[::]:10256", "[::]:10256"),
+        (":10256", "0.0.0.0:10256"),
+        ("[FD00::0:1]:80", "[fd00::1]:80"),
+        ("127.000.000.001:10249", "127.0.0.1:10249"),
+        ("", ""),
+    ],
+)
+def test_an_address_and_port_get_their_canonical_spelling(given: str, value: str) -> None:
+    assert settled(file={"healthzBindAddress": given}).config().healthz_bind_address == value
+
+
+def test_an_address_and_port_can_be_taken_apart() -> None:
+    assert address_and_port("[::1]:10256") == ("::1", 10256)
+    assert address_and_port("127.0.0.1:80") == ("127.0.0.1", 80)
+
+
+@pytest.mark.parametrize(
+    ("flags", "warned"),
+    [
+        (
+            {"nodeport_addresses": "10.0.0.0/8"},
+            ["--nodeport-addresses: nodeportAddresses: no IPv6"],
+        ),
+        ({"nodeport_addresses": "10.0.0.0/8,fd00::/8"}, []),
+        ({"nodeport_addresses": "all"}, []),
+        (
+            {"nodeport_addresses": "10.0.0.0/8,fd00::/8", "cluster_cidr": "10.244.0.0/16"},
+            ["--cluster-cidr: clusterCidr: no IPv6 network"],
+        ),
+        ({"cluster_cidr": "10.244.0.0/16"}, []),
+        (
+            {"nodeport_addresses": "127.0.0.0/8,::1/128"},
+            ["--nodeport-addresses: nodeportAddresses: ::1: the kernel"],
+        ),
+    ],
+)
+def test_what_is_likely_not_meant_is_warned_of(flags: dict[str, object], warned: list[str]) -> None:
+    found = settled(flags)
+    assert found.mistakes == ()
+    assert len(found.warnings) == len(warned)
+    for sentence, start in zip(found.warnings, warned, strict=True):
+        assert sentence.startswith(start)
+
+
+def test_other_defaults_are_weaker_than_every_source() -> None:
+    defaults = Source("kube-proxy's default", {"mtu": 1300, "oomScoreAdj": -999})
+    found = settle({**NEEDED, "mtu": "1400"}, {}, NO_FILE, defaults)
+    assert found.settings["mtu"] == (1400, "--mtu")
+    assert found.settings["oomScoreAdj"] == (-999, "kube-proxy's default")

@@ -2,55 +2,91 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import pytest
-from packet_flows import ADDRESSES, FLOWS, NODE, REJECT, Flow, world
+from flows import affinity
+from flows.affinity import Story
+from flows.places import ADDRESSES, LINKS
+from flows.rows import AWAY, CLOSED, DROP, REJECT, Flow
+from flows.world import World
+from packet_flows import NODE, WORLDS, cases
 
 from podwire_core.family import Family
 from podwire_core.nft.fake import Fake
+from podwire_core.nft.objects import Element, Object
 from podwire_core.nft.owner import Owner
 from podwire_core.nft.tracer import Fate, Packet, Ruleset, Trace, trace
-from podwire_core.snapshot import Change, Snapshot
 from podwire_proxy.services import Services
 
 NAMES = {address: name for name, row in ADDRESSES.items() for address in row.values()}
+FATES = {Fate.DROP: DROP, Fate.REJECT: REJECT}
 
 
-@pytest.fixture(scope="module")
-def ruleset() -> Ruleset:
-    objects = world()
-    services = Services(NODE)
+@cache
+def in_force(world: World) -> tuple[Object, ...]:
+    """The world's objects as the proxy makes them rules."""
+    services = Services(NODE, options=world.options)
     fake = Fake()
     owner = Owner(fake, services.tables)
-    owner.change(services.update(Snapshot(objects), [Change(type(o), o.name, o) for o in objects]))
-    return Ruleset(fake.objects(), local=ADDRESSES["node"].values())
+    owner.change(services.update(*world.changes()))
+    return tuple(fake.objects())
 
 
-def end(way: Trace) -> str:
-    return REJECT if way.fate is Fate.REJECT else f"{NAMES[way.packet.daddr]}:{way.packet.dport}"
+@cache
+def ruleset(world: World, remembered: tuple[Element, ...] = ()) -> Ruleset:
+    """The rules that a packet meets, after others that are remembered."""
+    return Ruleset([*in_force(world), *remembered], local=world.node_addresses())
 
 
-@pytest.mark.parametrize("family", Family)
-@pytest.mark.parametrize("flow", FLOWS, ids=lambda flow: flow.promise)
-def test_flow(ruleset: Ruleset, flow: Flow, family: Family) -> None:
-    packet = Packet(
+def first_packet(world: World, flow: Flow, family: Family) -> Packet:
+    """What opens the connection."""
+    return Packet(
         family,
-        saddr=ADDRESSES[flow.source][family],
-        daddr=flow.address(family),
+        saddr=world.source(flow, family),
+        daddr=world.address(flow, family),
         protocol=flow.protocol,
         dport=flow.port,
         from_node=flow.source == "node",
+        iif=LINKS.get(flow.source, ""),
     )
-    ways = trace(ruleset, packet)
-    if flow.ends == REJECT and flow.to == "node" and flow.port == 30080:
-        assert [way.fate for way in ways] == [Fate.ACCEPT], "the node's own stack refuses it"
-        return
-    expected = {flow.ends} if isinstance(flow.ends, str) else set(flow.ends)
-    assert {end(way) for way in ways} == expected
-    masqueraded = {end(way) for way in ways if way.packet.masqueraded}
-    assert masqueraded == expected & set(flow.masqueraded)
 
 
-def test_answers_of_known_connections_meet_no_nat(ruleset: Ruleset) -> None:
+def end(way: Trace, local: frozenset[str]) -> str:
+    """Where it ended, in the words of the table."""
+    packet = way.packet
+    if way.fate in FATES:
+        return FATES[way.fate]
+    if not packet.dnat and packet.daddr in local:
+        return CLOSED
+    name = NAMES.get(packet.daddr, "outside")
+    return AWAY if name == "outside" else f"{name}:{packet.dport}"
+
+
+@pytest.mark.parametrize(
+    ("world", "flow", "family"), [pytest.param(*case, id=name) for name, case in cases()]
+)
+def test_flow(world: World, flow: Flow, family: Family) -> None:
+    rules = ruleset(world)
+    ways = trace(rules, first_packet(world, flow, family))
+    assert {end(way, rules.local) for way in ways} == flow.ends
+    masqueraded = {end(way, rules.local) for way in ways if way.packet.masqueraded}
+    assert masqueraded == flow.masqueraded
+
+
+def test_answers_of_known_connections_meet_no_nat() -> None:
     packet = Packet(Family.IPV4, "10.244.1.7", "10.96.0.10", "tcp", 80, state="established")
-    (way,) = trace(ruleset, packet)
+    (way,) = trace(ruleset(WORLDS[0]), packet)
     assert not way.packet.dnat
+
+
+@pytest.mark.parametrize("family", Family)
+@pytest.mark.parametrize("story", affinity.STORIES, ids=lambda story: story.promise)
+def test_a_second_connection(story: Story, family: Family) -> None:
+    rules = ruleset(affinity.WORLD)
+    firsts = trace(rules, first_packet(affinity.WORLD, story.first, family))
+    assert {end(way, rules.local) for way in firsts} == story.first.ends
+    for first in firsts:
+        remembered = ruleset(affinity.WORLD, first.updates)
+        seconds = trace(remembered, first_packet(affinity.WORLD, story.then, family))
+        assert {end(way, rules.local) for way in seconds} == story.allowed(end(first, rules.local))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 import pytest
-from packet_flows import NODE
+from proxy_stage import HERE
 
 from podwire_core.nft.desired import Walk
 from podwire_core.objects import EndpointSlice, KubernetesObject, Service
@@ -38,14 +38,15 @@ def endpoints(labels: dict[str, str]) -> EndpointSlice:
 
 def wanted(*steps: KubernetesObject) -> set[str]:
     """What is wanted for 10.96.0.10 and its endpoint after these objects came one by one."""
-    services, snapshot = Services(NODE), Snapshot()
+    services, snapshot = Services(HERE), Snapshot()
     services.update(snapshot, [])
+    before = set(services.wanted)
     for each in steps:
         change = Change(type(each), each.name, each)
         snapshot.apply(change)
         services.update(snapshot, [change])
     assert isinstance(services.wanted, Walk)
-    return {key[3] for key in services.wanted if len(key) == 5}
+    return {key[3] for key in services.wanted if len(key) == 5 and key not in before}
 
 
 SERVED = {"cluster-ips", "frontends", "endpoints-tcp", "hairpin"}

@@ -6,11 +6,21 @@ the transaction must be committed.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from podwire_core.delta import Delta
 from podwire_core.family import Family
-from podwire_core.nft.expressions import CT_STATE, DPORT, L4PROTO, concat, daddr, dport, saddr
+from podwire_core.nft.expressions import (
+    CT_STATE,
+    DPORT,
+    L4PROTO,
+    Concat,
+    concat,
+    constant,
+    daddr,
+    dport,
+    saddr,
+)
 from podwire_core.nft.objects import Chain, Element, Hook, Object, Rule, Set, Table
 from podwire_core.nft.statements import (
     ACCEPT,
@@ -20,6 +30,7 @@ from podwire_core.nft.statements import (
     Masquerade,
     Match,
     Reject,
+    Update,
     Vmap,
     goto,
     jump,
@@ -77,12 +88,25 @@ BASE: tuple[Object, ...] = (
     POD,
 )
 
+CLIENT = concat(saddr(V4), constant(7))
+CLIENTS = Set(TABLE, "clients", CLIENT, "who met whom", TCP_VIP, timeout=60, size=100)
+MET = Element(TABLE, "clients", ("10.8.8.8", "7"), ("10.244.1.5", "8080"))
+OTHER_MET = Element(TABLE, "clients", MET.parts, ("10.244.1.9", "8080"))
+
+
+def remembering(name: str, data: Concat | None = TCP_VIP) -> Chain:
+    """A chain that writes packets' clients into a set."""
+    rule = Rule((Match(L4PROTO, values=("tcp",)), Update(CLIENT, name, 30, data)), "who came")
+    return Chain(TABLE, "remember", (rule,))
+
+
 ABSENT = "No such file or directory"
 EXISTS = "File exists"
 OVERLAPS = "interval overlaps with an existing one"
 BUSY = "Device or resource busy"
 INVALID = "Invalid argument"
 UNSUPPORTED = "Operation not supported"
+FULL = "Too many open files in system"
 
 
 def base() -> Transaction:
@@ -188,6 +212,41 @@ ROWS = (
     Row(
         "masquerade is taken after routing",
         add(Chain(TABLE, "postrouting", (Rule((Masquerade(),)),), Hook("nat", "postrouting", 100))),
+    ),
+    Row(
+        "a rule needs its map of ports",
+        add(
+            Set(TABLE, "addresses", TCP_VIP, "", daddr(V4)),
+            Chain(TABLE, "c", (Rule((Dnat(V4, TCP_VIP, "addresses", ports="nothing"),)),)),
+        ),
+        ABSENT,
+    ),
+    Row("packets may fill a dynamic map", add(CLIENTS, remembering("clients"))),
+    Row("an update needs its set", add(remembering("nothing")), ABSENT),
+    Row(
+        "packets fill no set that is not dynamic",
+        add(replace(CLIENTS, timeout=0), remembering("clients")),
+        UNSUPPORTED,
+    ),
+    Row(
+        "an update of a map needs a value",
+        add(CLIENTS, remembering("clients", data=None)),
+        INVALID,
+    ),
+    Row(
+        "a set that a rule fills stays",
+        Transaction((*add(CLIENTS, remembering("clients")).commands, *delete(CLIENTS).commands)),
+        BUSY,
+    ),
+    Row(
+        "an entry keeps its value like any element",
+        Transaction((*add(CLIENTS, MET).commands, *add(OTHER_MET).commands)),
+        EXISTS,
+    ),
+    Row(
+        "a set takes as many elements as its size",
+        add(replace(CLIENTS, size=1), MET, replace(MET, parts=("10.9.9.9", "7"))),
+        FULL,
     ),
     Row(
         "a refused command undoes those before it",

@@ -6,6 +6,7 @@
     inet_proto      1               tcp
     inet_service    2       big     80
     numgen's        4       host    3        (an "integer", known by the set's typeof)
+    classid         4       host    a:1      (of meta priority, two numbers of 16 bits)
 
 A concatenation is its parts one after the other, each padded to four bytes (the kernel's
 registers). Its type is a number too: six bits a part, the first part's highest. The numbers
@@ -88,7 +89,20 @@ NUMGEN = Datatype(
     lambda words: int(words).to_bytes(4, sys.byteorder),
     ranged=False,
 )
-_NUMBERS = {7: IPV4_ADDR, 8: IPV6_ADDR, 12: INET_PROTO, 13: INET_SERVICE}
+
+
+def _spell_class(value: bytes) -> str:
+    number = int.from_bytes(value, sys.byteorder)
+    return {0: "none", 0xFFFFFFFF: "root"}.get(number, f"{number >> 16:x}:{number & 0xFFFF:x}")
+
+
+def _read_class(words: str) -> bytes:
+    major, minor = (int(part, 16) for part in words.split(":"))
+    return (major << 16 | minor).to_bytes(4, sys.byteorder)
+
+
+CLASSID = Datatype(4, "4s", _spell_class, _read_class, ranged=False)
+_NUMBERS = {7: IPV4_ADDR, 8: IPV6_ADDR, 12: INET_PROTO, 13: INET_SERVICE, 23: CLASSID}
 
 
 class Layout:

@@ -40,11 +40,15 @@ class Row(NamedTuple):
     key_end: bytes = b""
 
 
-def elements(declared: Declared, bodies: Iterable[bytes]) -> dict[str, str]:
-    """Every element of a dump: key text → fingerprint. Raises Unreadable."""
+def rows_of(declared: Declared, bodies: Iterable[bytes]) -> Iterator[Row]:
+    """Every element of a dump, as the kernel says it. Raises Unreadable."""
+    plain = _Plain(declared.key().length, declared.data_length)
+    return (row for body in bodies for row in plain.rows(_list_of(body)))
+
+
+def spelled(declared: Declared, rows: Iterable[Row]) -> dict[str, str]:
+    """Elements' key texts → fingerprints. Raises Unreadable."""
     key, data = declared.key(), declared.data()
-    plain = _Plain(key.length, declared.data_length)
-    rows = (row for body in bodies for row in plain.rows(_list_of(body)))
     try:
         if declared.interval:
             spans = _spans(key, rows)
@@ -52,6 +56,11 @@ def elements(declared: Declared, bodies: Iterable[bytes]) -> dict[str, str]:
         return {key.words(row.key): _fingerprint(data, row) for row in rows}
     except (struct.error, OverflowError) as error:  # lengths and bounds that cannot be
         raise Unreadable from error
+
+
+def elements(declared: Declared, bodies: Iterable[bytes]) -> dict[str, str]:
+    """Every element of a dump: key text → fingerprint. Raises Unreadable."""
+    return spelled(declared, rows_of(declared, bodies))
 
 
 def _list_of(body: bytes) -> bytes:

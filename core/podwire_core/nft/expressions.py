@@ -110,6 +110,9 @@ def width(expression: Expression) -> int:
 
 L4PROTO = Field("meta l4proto")
 DPORT = Field("th dport")
+#: Of the packet alone; the kernel sets it anew from the header when it forwards (IPv4), and nothing
+#: of ours but statements.Load writes it.
+PRIORITY = Field("meta priority")
 CT_STATE = Field("ct state")
 CT_STATUS = Field("ct status")
 #: Needs a protocol in front of it in the same rule (`meta l4proto tcp …`).

@@ -23,10 +23,12 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from podwire_core.errors import NftError
+from podwire_core.nft.expressions import Concat
 from podwire_core.nft.intervals import span
 from podwire_core.nft.objects import Chain, Element, Hook, Key, Object, Rule, Set, State, Table
 from podwire_core.nft.statements import (
     Dnat,
+    Load,
     Masquerade,
     Match,
     Statement,
@@ -90,6 +92,7 @@ class Fake:
         for table in draft.values():
             _check_references(table)
             _check_updates(table)
+            _check_ports(table)
             _check_hooks(table)
         self._tables = draft
         self.log.append(transaction)
@@ -264,7 +267,7 @@ def _named_sets(table: _Table) -> set[str]:
     """Sets and maps that rules look into."""
     looked = (each for each in _statements(table) if isinstance(each, Match | Update))
     names = {each.set for each in looked if each.set}
-    names |= {each.map for each in _statements(table) if isinstance(each, Vmap | Dnat)}
+    names |= {each.map for each in _statements(table) if isinstance(each, Vmap | Load | Dnat)}
     return names | {each.ports for each in _statements(table) if isinstance(each, Dnat)} - {""}
 
 
@@ -288,6 +291,15 @@ def _check_updates(table: _Table) -> None:
             reason = _INVALID
         if reason:
             raise NftError(f"Could not process rule: {reason}: {table.table.text}: {each.text}")
+
+
+def _check_ports(table: _Table) -> None:
+    """Not refused by libnftables, which ends the process; none of ours may come to that."""
+    for each in _statements(table):
+        if isinstance(each, Dnat) and each.ports:
+            data = table.sets[each.map].declared.data
+            if isinstance(data, Concat):
+                raise NftError(f"{table.table.text}: {each.text}: @{each.map} has ports already")
 
 
 def _check_hooks(table: _Table) -> None:

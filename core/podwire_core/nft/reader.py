@@ -14,14 +14,14 @@ Entries that packets write are no part of that: who wants to know them asks for 
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from math import prod
 
 from podwire_core.errors import NftError
 from podwire_core.nft import netlink
 from podwire_core.nft.datatypes import Unreadable
-from podwire_core.nft.elements import elements
+from podwire_core.nft.elements import Row, elements, rows_of, spelled
 from podwire_core.nft.ledger import Ledger
 from podwire_core.nft.monitor import Monitor
 from podwire_core.nft.netlink import (
@@ -39,6 +39,7 @@ from podwire_core.nft.sets import Declared
 
 ATTEMPTS = 10
 MISSED = 0.01  # entries that all passes may have missed, by expectation
+CLUSTERED = 10  # how much more often than others some are missed
 EARS_BYTES = 8 * 1024 * 1024  # for commits while we read
 _TABLE_FLAGS = {0x1: "dormant", 0x2: "owner", 0x4: "persist"}  # NFT_TABLE_F_*
 _BINDING = 0x4  # NFT_CHAIN_BINDING: a part of a rule, not an object
@@ -76,20 +77,26 @@ class Reader:
 
         Entries that come or go while they are read may be in it or not. The kernel continues a
         dump by a number of elements to skip, so that each one that goes meanwhile moves another
-        one into what is skipped. So there are several passes, until hardly any was missed by all.
+        one into what is skipped; and it leaves some out while it enlarges the table. So there are
+        several passes, until hardly any entry was missed by all of them.
         """
-        found: dict[str, str] = {}
+        found: dict[bytes, Row] = {}
         sizes: list[int] = []
+        known = 0
         try:
-            while len(sizes) < 2 or (_missed(sizes, len(found)) and len(sizes) < ATTEMPTS):
-                read = self._elements(table, self._declared(table, name))
-                found.update(read)
+            while len(sizes) < 2 or (_missed(sizes, known) and len(sizes) < ATTEMPTS):
+                declared = self._declared(table, name)
+                with closing(self._dump_elements(table, declared)) as dump:
+                    read = {row.key: row for row in rows_of(declared, dump)}
+                found |= read
                 sizes.append(len(read))
+                known = max(len(found), declared.count or 0)
+            texts = spelled(declared, found.values())
         except Absent:
             return {}
         except Unreadable as error:
             raise NftError(f"cannot spell the entries of {table.text} {name}") from error
-        return {key: fingerprint.partition("\n")[0] for key, fingerprint in found.items()}
+        return {key: fingerprint.partition("\n")[0] for key, fingerprint in texts.items()}
 
     def _declared(self, table: Table, name: str) -> Declared:
         names = netlink.name(1, table.name) + netlink.name(2, name)
@@ -179,10 +186,12 @@ class Reader:
         into.file_set(key, found)
 
     def _elements(self, table: Table, declared: Declared) -> dict[str, str]:
-        names = name(1, table.name) + name(2, declared.name)
-        dump = self._questions.dump(netlink.GETSETELEM, table.family.nft, names)
-        with closing(dump):
+        with closing(self._dump_elements(table, declared)) as dump:
             return elements(declared, dump)
+
+    def _dump_elements(self, table: Table, declared: Declared) -> Generator[bytes, None, None]:
+        names = name(1, table.name) + name(2, declared.name)
+        return self._questions.dump(netlink.GETSETELEM, table.family.nft, names)
 
     def _dump(self, kind: int, table: Table) -> Iterator[Attributes]:
         """The objects of a kind that are this table's; of chains the kernel says all."""
@@ -193,8 +202,14 @@ class Reader:
 
 
 def _missed(sizes: Sequence[int], number: int) -> bool:
-    """Whether passes of these sizes, of so many entries in all, may have missed one together."""
-    return number * prod(1 - size / number for size in sizes) > MISSED if number else False
+    """Whether passes of these sizes, of so many entries in all, may have missed one together.
+
+    Entries where a datagram ends are missed more often than others.
+    """
+    if not number:
+        return False
+    shares = (min(1, CLUSTERED * (1 - size / number)) for size in sizes)
+    return number * prod(shares) > MISSED
 
 
 def _table_flags(fields: Attributes) -> str:

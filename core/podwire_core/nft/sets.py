@@ -68,9 +68,12 @@ class Declared:
         A hash table that the kernel enlarges while it is dumped leaves some out, and says
         nothing: no commit need be near. Sets that lose elements by themselves have no size.
         """
-        if self._flags & (_INTERVAL | _TIMEOUT | _EVAL) or _COUNT not in self.fields:
-            return None
-        return number(self.fields[_COUNT])
+        return None if self._flags & (_INTERVAL | _TIMEOUT | _EVAL) else self.count
+
+    @property
+    def count(self) -> int | None:
+        """How many elements it has now, where the kernel says so."""
+        return number(self.fields[_COUNT]) if _COUNT in self.fields else None
 
     @property
     def _flags(self) -> int:

@@ -3,6 +3,7 @@
 Match          goes on only if the expression has the value, or is in the set
 Verdict        accept, drop, jump, goto, return
 Vmap           the verdict that a map holds for the expression; goes on if there is none
+Load           what a map holds, into a field of the packet, for the next statement
 Dnat           new destination, address and port, from a map; goes on if there is none
 Masquerade     new source: an address of the interface it leaves by
 Reject         drop, and tell the sender (ICMP port unreachable, or RST)
@@ -17,7 +18,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from podwire_core.family import Family
-from podwire_core.nft.expressions import IIFNAME, Expression, width
+from podwire_core.nft.expressions import IIFNAME, Expression, Field, width
 
 #: An interface's name (at most IFNAMSIZ - 1 bytes), or a prefix and "*".
 _INTERFACE = re.compile(r"[!#-)+-.0-\[\]-~]{1,15}|[!#-)+-.0-\[\]-~]{1,14}\*")
@@ -114,10 +115,28 @@ class Vmap:
 
 
 @dataclass(frozen=True, slots=True)
+class Load:
+    """What `map` holds for the expression, put into a field; goes on only if it holds something.
+
+    nft has no other place where a value waits for the next statement of a rule.
+    """
+
+    field: Field
+    expression: Expression
+    map: str
+
+    @property
+    def text(self) -> str:
+        """nft's spelling."""
+        return f"{self.field.text} set {self.expression.text} map @{self.map}"
+
+
+@dataclass(frozen=True, slots=True)
 class Dnat:
     """`dnat ip addr . port to EXPRESSION map @MAP`: the map's data is address . port.
 
-    With `ports`, that map holds the ports, and `map` the addresses.
+    With `ports`, that map holds the ports, and `map` addresses alone (where it holds ports too,
+    libnftables 1.0.6 ends the process).
     """
 
     family: Family
@@ -201,4 +220,4 @@ class Update:
         return f"update @{self.set} {{ {self.expression.text} timeout {self.timeout}s{data} }}"
 
 
-Statement = Match | Verdict | Vmap | Dnat | Masquerade | Reject | Counter | Update
+Statement = Match | Verdict | Vmap | Load | Dnat | Masquerade | Reject | Counter | Update

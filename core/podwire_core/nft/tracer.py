@@ -43,6 +43,7 @@ from podwire_core.nft.objects import (
 from podwire_core.nft.statements import (
     Counter,
     Dnat,
+    Load,
     Masquerade,
     Match,
     Reject,
@@ -54,7 +55,7 @@ from podwire_core.nft.statements import (
 
 MAX_OUTCOMES = 10_000
 
-_Action = Dnat | Masquerade | Reject | Update
+_Action = Dnat | Load | Masquerade | Reject | Update
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,7 @@ class Packet:
     dnat: bool = False
     masqueraded: bool = False
     iif: str = ""
+    priority: str = ""
 
     def translated(self, daddr: str, dport: int) -> Packet:
         """The packet after DNAT."""
@@ -135,6 +137,7 @@ FIELDS: dict[str, Callable[[Packet], str]] = {
     "th sport": lambda packet: str(packet.sport),
     "ct state": lambda packet: packet.state,
     "meta iifname": lambda packet: packet.iif,
+    "meta priority": lambda packet: packet.priority,
     "ct status": lambda packet: "dnat" if packet.dnat else "",
     "ct original ip saddr": lambda packet: packet.saddr,  # masquerading keeps it here
     "ct original ip daddr": lambda packet: packet.original_daddr or packet.daddr,
@@ -269,7 +272,7 @@ class _Walk:
                 case Verdict():
                     self._note(chain, rule, statement.text)
                     return statement
-                case Dnat() | Masquerade() | Reject() | Update():
+                case Dnat() | Load() | Masquerade() | Reject() | Update():
                     if not self._act(chain, rule, statement):
                         return None
                 case Counter():
@@ -280,6 +283,8 @@ class _Walk:
         """Remember, or do what ends a base chain. False when a map has no answer or no room."""
         if isinstance(statement, Update):
             return self._update(chain, rule, statement)
+        if isinstance(statement, Load):
+            return self._load(chain, rule, statement)
         if isinstance(statement, Reject):
             self._note(chain, rule, "reject")
             raise _Ended(Fate.REJECT)
@@ -297,6 +302,15 @@ class _Walk:
         self.packet = self.packet.translated(address, int(port))
         self._note(chain, rule, f"dnat to {address} port {port}")
         raise _Ended(Fate.ACCEPT)
+
+    def _load(self, chain: Chain, rule: Rule, load: Load) -> bool:
+        """Into the one field that rules of ours write."""
+        element = self._lookup(chain, load.expression, load.map)
+        if element is None or not isinstance(element.data, tuple):
+            return False
+        self.packet = replace(self.packet, priority=element.data_text)
+        self._note(chain, rule, f"{element.key_text} : {element.data_text}")
+        return True
 
     def _update(self, chain: Chain, rule: Rule, update: Update) -> bool:
         """Remember; what is remembered already keeps its value. False when there is no room."""

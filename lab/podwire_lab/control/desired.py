@@ -24,7 +24,7 @@ from podwire_lab.control.scheduler import node_labels
 from podwire_lab.control.services import as_service, desired_services
 from podwire_lab.control.system import SYSTEM
 from podwire_lab.report import PodReport
-from podwire_lab.topology import Lab, LabNode
+from podwire_lab.topology import SERVICES_V4, SERVICES_V6, Lab, LabNode
 
 #: More steps than any state needs: a pod goes, its successor comes, and that is all.
 MAX_STEPS = 10
@@ -69,12 +69,14 @@ def _step(
     owners = [each for each in manifests if each.kind in _OWNERS]
     pods = desired_pods(lab, owners, reports, past)
     services, errors = desired_services((m for m in manifests if m.kind == "Service"), past)
-    slices = desired_slices(map(as_service, services), list(map(as_pod, pods)), past)
+    zones = {node.name: node.zone for node in lab.nodes}
+    slices = desired_slices(map(as_service, services), list(map(as_pod, pods)), zones, past)
     written = [past.publish(each) for each in manifests if each.kind in _AS_WRITTEN]
     nodes = [_node(node, past) for node in lab.nodes]
     namespaces = _namespaces(manifests, past)
     # Slices of selectors stand behind: they win against one of their name that a user wrote.
-    everything = [*nodes, *namespaces, *services, *pods, *written, *slices]
+    ranges = _service_cidr(past)
+    everything = [*nodes, *namespaces, ranges, *services, *pods, *written, *slices]
     objects = {_file_of(document): document for document in everything}
     return Desired(dict(sorted(objects.items())), tuple(errors))
 
@@ -86,7 +88,7 @@ def _file_of(document: Document) -> str:
 
 def _node(node: LabNode, past: Past) -> Document:
     addresses = [{"type": "InternalIP", "address": ip} for ip in node.ips]
-    labels = {"labels": node_labels(node.name)}
+    labels = {"labels": node_labels(node)}
     return {
         "apiVersion": "v1",
         "kind": "Node",
@@ -96,6 +98,16 @@ def _node(node: LabNode, past: Past) -> Document:
             "addresses": [*addresses, {"type": "Hostname", "address": node.name}],
             "conditions": [{"type": "Ready", "status": "True"}],
         },
+    }
+
+
+def _service_cidr(past: Past) -> Document:
+    """What clusterIPs are taken from, as a cluster's first ServiceCIDR says it."""
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "ServiceCIDR",
+        "metadata": past.metadata("ServiceCIDR", ObjectName("", "kubernetes"), {}),
+        "spec": {"cidrs": [str(SERVICES_V4), str(SERVICES_V6)]},
     }
 
 

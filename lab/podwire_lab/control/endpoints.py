@@ -8,27 +8,32 @@ such pods go into slices of their own: SERVICE-ipv4, SERVICE-ipv4-2 …
     not ready         false   false     false
     ready, leaving    false   true      true
 
+trafficDistribution becomes hints, on every endpoint or on none: a proxy uses them only then.
+
 Sources: Kubernetes endpointslice controller, utils.go podToEndpoint; KEP-1672.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from podwire_core.family import Family, family_of
 from podwire_core.objects import SERVICE_NAME_LABEL, ObjectName
 from podwire_lab.control.manifests import Document
 from podwire_lab.control.past import Past
+from podwire_lab.control.traffic import SAME_NODE, SAME_ZONE
 from podwire_lab.workloads import LabPod, LabService
 
 _MANAGED_BY = "endpointslice.kubernetes.io/managed-by"
 
 #: (name, port, protocol) of each port of a Service that a pod has.
 Ports = tuple[tuple[str, int, str], ...]
+#: Zones of nodes by name; "" for none.
+Zones = Mapping[str, str]
 
 
 def desired_slices(
-    services: Iterable[LabService], pods: Sequence[LabPod], past: Past
+    services: Iterable[LabService], pods: Sequence[LabPod], zones: Zones, past: Past
 ) -> list[Document]:
     """The slices of every Service with a selector. Those without bring their own."""
     by_namespace: dict[str, list[LabPod]] = {}
@@ -39,18 +44,21 @@ def desired_slices(
         for service in services
         if service.spec.selector and service.spec.type != "ExternalName"
         for family in service.spec.ip_families or ()
-        for document in _slices(service, family, by_namespace.get(service.name.namespace, ()), past)
+        for document in _slices(
+            service, family, by_namespace.get(service.name.namespace, ()), zones, past
+        )
     ]
 
 
 def _slices(
-    service: LabService, family: Family, pods: Iterable[LabPod], past: Past
+    service: LabService, family: Family, pods: Iterable[LabPod], zones: Zones, past: Past
 ) -> list[Document]:
     groups: dict[Ports, list[Document]] = {}
     for pod in sorted(pods, key=lambda pod: pod.name):
         address = _address(pod, family)
         if address and _selects(service, pod):
-            endpoint = _endpoint(service, pod, address)
+            where = _place(service, pod, zones)
+            endpoint = _endpoint(service, pod, address) | where
             groups.setdefault(_ports(service, pod), []).append(endpoint)
     rows = sorted(groups.items()) or [((), [])]
     return [
@@ -97,6 +105,17 @@ def _endpoint(service: LabService, pod: LabPod, address: str) -> Document:
             "uid": pod.metadata.uid,
         },
     }
+
+
+def _place(service: LabService, pod: LabPod, zones: Zones) -> Document:
+    """The endpoint's zone, and who should come to it: clients of its zone, or of its node."""
+    node, zone = pod.spec.node_name, zones.get(pod.spec.node_name, "")
+    place: Document = {"zone": zone} if zone else {}
+    if service.spec.traffic_distribution in SAME_NODE:
+        return {**place, "hints": {"forNodes": [{"name": node}]}}
+    if service.spec.traffic_distribution in SAME_ZONE and zone:
+        return {**place, "hints": {"forZones": [{"name": zone}]}}
+    return place
 
 
 def _document(

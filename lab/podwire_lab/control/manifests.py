@@ -10,7 +10,7 @@ import msgspec
 
 from podwire_core.errors import ObjectError
 from podwire_core.feed.decode import explain, kind_of, name_of
-from podwire_core.objects import KubernetesObject, Node, ObjectName
+from podwire_core.objects import KubernetesObject, Node, ObjectName, ServiceCIDR
 from podwire_lab.workloads import LAB_KINDS
 
 Document = dict[str, Any]
@@ -70,8 +70,9 @@ def read_manifest(source: str, document: Document) -> Manifest:
     if kind is None:
         reason = f"is ignored: a lab does not know {_spelt(document)}"
         raise Ignored(source, label, "kind", reason)
-    if kind is Node:
-        raise Ignored(source, label, "kind", "is ignored: nodes are the lab's own")
+    if kind is Node or kind is ServiceCIDR:
+        own = "nodes are" if kind is Node else "ranges of addresses are"
+        raise Ignored(source, label, "kind", f"is ignored: {own} the lab's own")
     try:
         plain = msgspec.json.decode(msgspec.json.encode(document))
         found = msgspec.convert(plain, kind)

@@ -85,7 +85,7 @@ def _roll_out_one(
             ordinals = {_child(owner, str(number)): "" for number in range(spec.replicas)}
             return _named(owner, ordinals, mine, taken)
         case DaemonSet(spec=spec):
-            nodes = [node.name for node in lab.nodes if fits(spec.template.spec, node.name)]
+            nodes = [node.name for node in lab.nodes if fits(spec.template.spec, node)]
             places = {_child(owner, _letters(owner, node)): node for node in nodes}
             return _named(owner, places, mine, taken)
         case _:

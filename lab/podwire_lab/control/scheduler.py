@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-from podwire_lab.topology import Lab
+from podwire_core.objects.cluster import ZONE_LABEL
+from podwire_lab.topology import Lab, LabNode
 from podwire_lab.workloads import HOSTNAME_LABEL, LabPod, LabPodSpec
 
 #: (namespace, kind, name) of what a pod was made from.
@@ -19,23 +20,26 @@ def owner_of(pod: LabPod) -> Owner:
     return (pod.name.namespace, pod.owner.kind, pod.owner.name)
 
 
-def node_labels(name: str) -> dict[str, str]:
+def node_labels(node: LabNode) -> dict[str, str]:
     """Labels of a lab's node."""
-    return {HOSTNAME_LABEL: name, "kubernetes.io/os": "linux"}
+    zone = {ZONE_LABEL: node.zone} if node.zone else {}
+    return {HOSTNAME_LABEL: node.name, "kubernetes.io/os": "linux", **zone}
 
 
-def fits(spec: LabPodSpec, node: str) -> bool:
+def fits(spec: LabPodSpec, node: LabNode) -> bool:
     """Whether nodeName and nodeSelector let the pod run on the node."""
     labels = node_labels(node)
     wanted = (spec.node_selector or {}).items()
-    return spec.node_name in {"", node} and all(labels.get(key) == value for key, value in wanted)
+    return spec.node_name in {"", node.name} and all(
+        labels.get(key) == value for key, value in wanted
+    )
 
 
 class Scheduler:
     """Counts what stands where; each choice counts for the next one."""
 
     def __init__(self, lab: Lab, pods: Iterable[LabPod]) -> None:
-        self._nodes = [node.name for node in lab.nodes]
+        self._nodes = lab.nodes
         self._pods: Counter[str] = Counter()
         self._owned: Counter[tuple[Owner, str]] = Counter()
         for pod in pods:
@@ -44,7 +48,7 @@ class Scheduler:
 
     def choose(self, spec: LabPodSpec, owner: Owner) -> str | None:
         """A node for one more pod of the owner; None when it fits on none."""
-        allowed = [node for node in self._nodes if fits(spec, node)]
+        allowed = [node.name for node in self._nodes if fits(spec, node)]
         if not allowed:
             return None
         best = min(allowed, key=lambda node: (self._owned[owner, node], self._pods[node]))

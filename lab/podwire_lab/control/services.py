@@ -1,17 +1,18 @@
-"""Services as documents: addresses of the service ranges, ports of the nodes.
+"""Services as documents: with addresses, ports of the nodes, and the API server's defaults.
 
-    1  what an author asks for and what a Service holds already is claimed; who holds goes first
-    2  what is still missing takes the lowest free one
+    what a Service needs                                            a Claim, where it is published
+    every one but headless ones                an address a family   spec.clusterIPs
+    NodePort, LoadBalancer                     a port a port         spec.ports[].nodePort
+    LoadBalancer, externalTrafficPolicy Local  a port                spec.healthCheckNodePort
+    LoadBalancer of no class                   an address a family   status.loadBalancer.ingress
 
-So a Service keeps what it has while others come, and over a restart of the control plane.
+A Service keeps what it has while others come, and over a restart (ledger.py).
 """
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import cast
 
 import msgspec
@@ -19,39 +20,21 @@ import msgspec
 from podwire_core.errors import ObjectError
 from podwire_core.family import Family, family_of
 from podwire_core.objects import ObjectName, ServicePort
+from podwire_lab.control import traffic
+from podwire_lab.control.ledger import (
+    BALANCER_POOLS,
+    CLUSTER_POOLS,
+    PORTS,
+    Claim,
+    Ledger,
+    RefusedError,
+)
 from podwire_lab.control.manifests import Document, Manifest
 from podwire_lab.control.past import Past
-from podwire_lab.topology import NODE_PORTS, SERVICES_V4, SERVICES_V6
 from podwire_lab.workloads import LabService, LabServiceSpec
 
-RANGES: Mapping[Family, ipaddress.IPv4Network | ipaddress.IPv6Network] = {
-    Family.IPV4: SERVICES_V4,
-    Family.IPV6: SERVICES_V6,
-}
-#: Addresses below this one are for those that ask for them; DNS has .10.
-FIRST_FREE = 11
 _ANY_FAMILY = {"PreferDualStack", "RequireDualStack"}
-
-
-class _RefusedError(ValueError):
-    """A Service that cannot be served: the field at fault, and why."""
-
-    def __init__(self, field: str, reason: str) -> None:
-        super().__init__(field, reason)
-        self.field, self.reason = field, reason
-
-
-@dataclass(frozen=True)
-class _Claim:
-    """One thing that a Service needs: an address of a family, or (family None) a node port.
-
-    asked: what its author wrote; held: what was published before. "" is neither.
-    """
-
-    field: str
-    family: Family | None
-    asked: str = ""
-    held: str = ""
+_HEALTH_PORT, _INGRESS = "spec.healthCheckNodePort", "status.loadBalancer.ingress"
 
 
 def desired_services(
@@ -59,8 +42,8 @@ def desired_services(
 ) -> tuple[list[Document], list[ObjectError]]:
     """Every Service with its addresses and ports, and those that cannot have what they ask."""
     errors: list[ObjectError] = []
-    claims: dict[Manifest, list[_Claim]] = {}
-    ledger = _Ledger()
+    claims: dict[Manifest, list[Claim]] = {}
+    ledger = Ledger()
     for manifest in manifests:
         with _judged(manifest, errors):
             claims[manifest] = _claims(_spec(manifest), past.document("Service", manifest.name))
@@ -82,7 +65,7 @@ def _judged(manifest: Manifest, errors: list[ObjectError]) -> Iterator[None]:
     """A Service that is refused is an error; the rest goes on."""
     try:
         yield
-    except _RefusedError as refused:
+    except RefusedError as refused:
         errors.append(manifest.error(refused.field, refused.reason))
 
 
@@ -90,7 +73,7 @@ def _spec(manifest: Manifest) -> LabServiceSpec:
     return cast("LabService", manifest.found).spec
 
 
-def _rank(manifest: Manifest, claims: Sequence[_Claim]) -> tuple[int, bool, ObjectName]:
+def _rank(manifest: Manifest, claims: Sequence[Claim]) -> tuple[int, bool, ObjectName]:
     """Who goes first: those that have what they want, then those that ask, the system's own."""
     asks = any(row.asked for row in claims)
     has = any(row.held for row in claims) and all(row.asked in {"", row.held} for row in claims)
@@ -100,30 +83,47 @@ def _rank(manifest: Manifest, claims: Sequence[_Claim]) -> tuple[int, bool, Obje
 # ------------------------------------------------------------------- what a Service needs
 
 
-def _claims(spec: LabServiceSpec, before: Document) -> list[_Claim]:
+def _claims(spec: LabServiceSpec, before: Document) -> list[Claim]:
     _check_ports(spec.ports or ())
+    traffic.check(spec)
     if spec.type == "ExternalName":
         return []
-    rows: list[_Claim] = []
-    if spec.cluster_ip != "None":
-        asked = {family_of(ip): ip for ip in spec.cluster_ips or (spec.cluster_ip,) if ip}
-        held = _held_addresses(before)
-        rows += [
-            _Claim(f"spec.clusterIPs[{index}]", family, asked.get(family, ""), held.get(family, ""))
-            for index, family in enumerate(families(spec))
-        ]
-    if spec.type in {"NodePort", "LoadBalancer"}:
-        ports = _held_ports(before)
-        rows += [
-            _Claim(
-                f"spec.ports[{index}].nodePort",
-                None,
-                str(row.node_port or ""),
-                ports.get((row.name, row.protocol), ""),
-            )
-            for index, row in enumerate(spec.ports or ())
-        ]
+    rows = [*_address_claims(spec, before)] if spec.cluster_ip != "None" else []
+    if spec.type in traffic.OUTSIDE:
+        rows += _node_port_claims(spec, before)
+    if spec.type == "LoadBalancer":
+        rows += _balancer_claims(spec, before)
     return rows
+
+
+def _address_claims(spec: LabServiceSpec, before: Document) -> Iterator[Claim]:
+    asked = {family_of(ip): ip for ip in spec.cluster_ips or (spec.cluster_ip,) if ip}
+    held = _by_family(before.get("spec", {}).get("clusterIPs") or ())
+    for index, family in enumerate(families(spec)):
+        field, pool = f"spec.clusterIPs[{index}]", CLUSTER_POOLS[family]
+        yield Claim(field, pool, asked.get(family, ""), held.get(family, ""))
+
+
+def _node_port_claims(spec: LabServiceSpec, before: Document) -> Iterator[Claim]:
+    """A port for each port; a LoadBalancer may want none but those that it names."""
+    held = _held_ports(before)
+    for index, row in enumerate(spec.ports or ()):
+        if row.node_port or spec.type == "NodePort" or spec.allocate_load_balancer_node_ports:
+            field, asked = f"spec.ports[{index}].nodePort", str(row.node_port or "")
+            yield Claim(field, PORTS, asked, held.get((row.name, row.protocol), ""))
+
+
+def _balancer_claims(spec: LabServiceSpec, before: Document) -> Iterator[Claim]:
+    """An address a family, but for balancers of a class; a port where nodes are told apart."""
+    if spec.external_traffic_policy == "Local":
+        held = str(before.get("spec", {}).get("healthCheckNodePort") or "")
+        yield Claim(_HEALTH_PORT, PORTS, str(spec.health_check_node_port or ""), held)
+    if not spec.load_balancer_class:
+        ingress = before.get("status", {}).get("loadBalancer", {}).get("ingress") or ()
+        there = _by_family(row["ip"] for row in ingress)
+        for index, family in enumerate(families(spec)):
+            pool = BALANCER_POOLS[family]
+            yield Claim(f"{_INGRESS}[{index}]", pool, held=there.get(family, ""))
 
 
 def families(spec: LabServiceSpec) -> tuple[Family, ...]:
@@ -136,21 +136,21 @@ def families(spec: LabServiceSpec) -> tuple[Family, ...]:
     if spec.cluster_ip == "None":
         asked = ()
     if asked and spec.cluster_ip not in {"", (spec.cluster_ips or (spec.cluster_ip,))[0]}:
-        raise _RefusedError("spec.clusterIP", "is not the first of spec.clusterIPs")
+        raise RefusedError("spec.clusterIP", "is not the first of spec.clusterIPs")
     if len(set(asked)) < len(asked):
-        raise _RefusedError("spec.clusterIPs", "takes one address of each family")
+        raise RefusedError("spec.clusterIPs", "takes one address of each family")
     named = spec.ip_families or asked or (Family.IPV4,)
     if len(set(named)) < len(named):
-        raise _RefusedError("spec.ipFamilies", "names one family twice")
+        raise RefusedError("spec.ipFamilies", "names one family twice")
     if asked != named[: len(asked)]:
-        raise _RefusedError("spec.clusterIPs", "are of other families than spec.ipFamilies says")
+        raise RefusedError("spec.clusterIPs", "are of other families than spec.ipFamilies says")
     policy = spec.ip_family_policy or ("RequireDualStack" if len(named) > 1 else "SingleStack")
     if policy in _ANY_FAMILY:
         return (*named, *(family for family in Family if family not in named))
     if policy != "SingleStack":
-        raise _RefusedError("spec.ipFamilyPolicy", f"{policy!r} is no policy")
+        raise RefusedError("spec.ipFamilyPolicy", f"{policy!r} is no policy")
     if len(named) > 1:
-        raise _RefusedError("spec.ipFamilyPolicy", "is SingleStack, but there are two families")
+        raise RefusedError("spec.ipFamilyPolicy", "is SingleStack, but there are two families")
     return named
 
 
@@ -159,17 +159,16 @@ def _check_ports(ports: Sequence[ServicePort]) -> None:
     keys = [(row.port, row.protocol) for row in ports]
     for index, row in enumerate(ports):
         if len(ports) > 1 and not row.name:
-            raise _RefusedError(f"spec.ports[{index}].name", "is missing: several ports need names")
+            raise RefusedError(f"spec.ports[{index}].name", "is missing: several ports need names")
         if row.name in names[:index]:
-            raise _RefusedError(f"spec.ports[{index}].name", f"{row.name} stands there twice")
+            raise RefusedError(f"spec.ports[{index}].name", f"{row.name} stands there twice")
         if keys[index] in keys[:index]:
-            raise _RefusedError(
+            raise RefusedError(
                 f"spec.ports[{index}].port", f"{row.port}/{row.protocol} stands twice"
             )
 
 
-def _held_addresses(before: Document) -> dict[Family, str]:
-    ips = before.get("spec", {}).get("clusterIPs") or ()
+def _by_family(ips: Iterable[str]) -> dict[Family, str]:
     return {family_of(ip): ip for ip in ips if ip != "None"}
 
 
@@ -182,74 +181,22 @@ def _held_ports(before: Document) -> dict[tuple[str, str], str]:
     }
 
 
-# --------------------------------------------------------------------------- who gets what
-
-
-class _Ledger:
-    """Who has which address and which node port. Keys are their text; they never meet."""
-
-    def __init__(self) -> None:
-        self._holder: dict[str, ObjectName] = {}
-        self._given: dict[ObjectName, dict[str, str]] = {}
-        self._free = {family: self._unheld(_addresses(family)) for family in Family}
-        self._free_ports = self._unheld(map(str, NODE_PORTS))
-
-    def given(self, service: ObjectName) -> Mapping[str, str]:
-        """What a Service got, by field."""
-        return self._given.get(service, {})
-
-    def settle(self, service: ObjectName, claims: Sequence[_Claim]) -> None:
-        """Give a Service what it asks for or holds. Raises _RefusedError, having given nothing."""
-        for row in claims:
-            if row.asked:
-                self._check(service, row)
-        for row in claims:
-            value = row.asked or row.held
-            if value and self._holder.get(value, service) == service:
-                self._give(service, row, value)
-
-    def fill(self, service: ObjectName, claims: Sequence[_Claim]) -> None:
-        """Give a Service what is still missing: the lowest that is free."""
-        for row in claims:
-            if row.field not in self.given(service):
-                free = next(self._free_ports if row.family is None else self._free[row.family], "")
-                if not free:
-                    raise _RefusedError(row.field, "cannot be given: none is free")
-                self._give(service, row, free)
-
-    def _check(self, service: ObjectName, row: _Claim) -> None:
-        holder = self._holder.get(row.asked, service)
-        if holder != service:
-            raise _RefusedError(row.field, f"{row.asked} belongs to Service {holder}")
-        if row.family is None and int(row.asked) not in NODE_PORTS:
-            raise _RefusedError(
-                row.field, f"{row.asked} is outside {NODE_PORTS[0]}-{NODE_PORTS[-1]}"
-            )
-        if row.family and ipaddress.ip_address(row.asked) not in RANGES[row.family]:
-            raise _RefusedError(row.field, f"{row.asked} is outside {RANGES[row.family]}")
-
-    def _give(self, service: ObjectName, row: _Claim, value: str) -> None:
-        self._holder[value] = service
-        self._given.setdefault(service, {})[row.field] = value
-
-    def _unheld(self, values: Iterable[str]) -> Iterator[str]:
-        return (value for value in values if value not in self._holder)
-
-
-def _addresses(family: Family) -> Iterator[str]:
-    network = RANGES[family]
-    return (str(network[number]) for number in range(FIRST_FREE, network.num_addresses - 1))
-
-
 # ---------------------------------------------------------------------------- as documents
 
 
 def _document(manifest: Manifest, past: Past, given: Mapping[str, str]) -> Document:
-    published = past.publish(manifest)
+    """The status is ours alone: whoever writes one into a manifest has copied it."""
+    published = {key: value for key, value in past.publish(manifest).items() if key != "status"}
     spec = _spec(manifest)
     if spec.type == "ExternalName":
         return published
-    return {**published, "spec": _addressed(spec, published.get("spec", {}), given)}
+    ingress = [{"ip": ip, "ipMode": "VIP"} for ip in _balancers(given)]
+    status = {"status": {"loadBalancer": {"ingress": ingress}}} if ingress else {}
+    return {**published, "spec": _addressed(spec, published.get("spec", {}), given), **status}
+
+
+def _balancers(given: Mapping[str, str]) -> list[str]:
+    return [value for field, value in sorted(given.items()) if field.startswith(_INGRESS)]
 
 
 def _addressed(spec: LabServiceSpec, written: Document, given: Mapping[str, str]) -> Document:
@@ -258,6 +205,7 @@ def _addressed(spec: LabServiceSpec, written: Document, given: Mapping[str, str]
     if spec.cluster_ip != "None":
         ips = [given[f"spec.clusterIPs[{index}]"] for index in range(len(names))]
     dual = len(names) > 1
+    health = {"healthCheckNodePort": int(given[_HEALTH_PORT])} if _HEALTH_PORT in given else {}
     return {
         **written,
         "type": spec.type,
@@ -265,6 +213,8 @@ def _addressed(spec: LabServiceSpec, written: Document, given: Mapping[str, str]
         "clusterIPs": ips,
         "ipFamilies": [family.value for family in names],
         "ipFamilyPolicy": spec.ip_family_policy or ("RequireDualStack" if dual else "SingleStack"),
+        **traffic.defaults(spec),
+        **health,
         "ports": [
             _port(row, port, given.get(f"spec.ports[{index}].nodePort"))
             for index, (row, port) in enumerate(

@@ -15,6 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from podwire_core.objects.cluster import ZONE_LABEL
 from podwire_lab.kubelet.pod_status import Since
 from podwire_lab.topology import LabNode
 from podwire_lab.workloads import HOSTNAME_LABEL
@@ -79,6 +80,7 @@ def labels(node: LabNode, host: HostFacts) -> dict[str, str]:
         HOSTNAME_LABEL: node.name,
         "kubernetes.io/os": "linux",
         "kubernetes.io/arch": host.architecture,
+        **({ZONE_LABEL: node.zone} if node.zone else {}),
     }
 
 

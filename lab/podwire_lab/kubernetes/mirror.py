@@ -47,9 +47,12 @@ class MirroredMeta(ObjectMeta, frozen=True):
     resource_version: str | msgspec.UnsetType = msgspec.UNSET
     generation: int | msgspec.UnsetType = msgspec.UNSET
     deletion_grace_period_seconds: int | msgspec.UnsetType = msgspec.UNSET
-    annotations: Part = msgspec.UNSET
+    annotations: Part = msgspec.UNSET  # type: ignore[assignment]  # all, where core's keep one
     owner_references: Part = msgspec.UNSET
     finalizers: Part = msgspec.UNSET
+
+    def __post_init__(self) -> None:
+        """Annotations go through as they are."""
 
 
 class Mirrored(KubernetesObject, frozen=True):
@@ -77,6 +80,7 @@ _SERVED = {
     "Service": ("v1", "/api/v1/services"),
     "EndpointSlice": ("discovery.k8s.io/v1", "/apis/discovery.k8s.io/v1/endpointslices"),
     "NetworkPolicy": ("networking.k8s.io/v1", "/apis/networking.k8s.io/v1/networkpolicies"),
+    "ServiceCIDR": ("networking.k8s.io/v1", "/apis/networking.k8s.io/v1/servicecidrs"),
     "Deployment": ("apps/v1", "/apis/apps/v1/deployments"),
     "ReplicaSet": ("apps/v1", "/apis/apps/v1/replicasets"),
     "StatefulSet": ("apps/v1", "/apis/apps/v1/statefulsets"),

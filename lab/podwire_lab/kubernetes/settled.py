@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from podwire_core.family import family_of
+from podwire_core.family import canonical_network, family_of
 from podwire_core.feed.decode import Kinds
 from podwire_core.objects import KubernetesObject, ObjectName
 from podwire_core.objects.base import ClusterObject, Struct
@@ -133,16 +133,12 @@ class RealDaemonSet(Workload, frozen=True):
         return self.status.desired_number_scheduled, self.status.updated_number_scheduled
 
 
-class Taint(Struct, frozen=True):
-    """What keeps pods away that do not tolerate it."""
-
-    key: str
-
-
 class RegisteredSpec(NodeSpec, frozen=True):
     """Its podCIDRs, and what keeps pods away."""
 
-    taints: tuple[Taint, ...] | None = None
+    def __post_init__(self) -> None:
+        """Every taint is kept, where core's Node keeps one."""
+        self._set_canonical("pod_cidrs", canonical_network)
 
 
 class RegisteredStatus(Struct, frozen=True):

@@ -162,6 +162,7 @@ def _make(raising: _Raising, manifests: Sequence[Manifest], documents: Sequence[
             raising.started |= bootstrap.start_servers(lab)
         for node in lab.nodes:
             links.make_node(lab, node)
+        links.route_balancers(lab)
     if lab.kubernetes:
         with raising.phase("starting the control plane"):
             raising.started |= bootstrap.finish(lab, raising.started)

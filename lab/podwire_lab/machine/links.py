@@ -12,7 +12,14 @@ from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
 from podwire_lab.machine import namespaces
-from podwire_lab.topology import FABRIC_V4, FABRIC_V6, Lab, LabNode
+from podwire_lab.topology import (
+    BALANCERS_V4,
+    BALANCERS_V6,
+    FABRIC_V4,
+    FABRIC_V6,
+    Lab,
+    LabNode,
+)
 
 #: What the kernel's refusals are, for those who may not import pyroute2.
 LinkError = NetlinkError
@@ -87,6 +94,18 @@ def make_node(lab: Lab, node: LabNode) -> None:
     namespaces.inside(node.netns, build)
     namespaces.inside(lab.fabric, plug)
     namespaces.inside(node.netns, route)
+
+
+def route_balancers(lab: Lab) -> None:
+    """The world sends the balancers' addresses to the first node, as a provider's network does."""
+
+    def route() -> None:
+        with IPRoute() as ip:
+            ranges = (BALANCERS_V4, BALANCERS_V6)
+            for addresses, gateway in zip(ranges, lab.nodes[0].ips, strict=True):
+                ip.route("add", dst=str(addresses), gateway=gateway, oif=_index(ip, BRIDGE))
+
+    namespaces.inside(lab.fabric, route)
 
 
 def try_links() -> None:

@@ -155,7 +155,9 @@ def _services(snapshot: Snapshot) -> list[Text]:
 def _addresses(service: LabService) -> list[str]:
     if service.spec.type == "ExternalName":
         return [service.spec.external_name]
-    return ["headless"] if service.headless else list(service.cluster_ips)
+    if service.headless:
+        return ["headless"]
+    return [*service.cluster_ips, *(f"{ip} outside" for ip in service.outer_ips)]
 
 
 def _ports(service: LabService) -> list[str]:

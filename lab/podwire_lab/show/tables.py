@@ -81,8 +81,10 @@ def _pods(rows: Iterable[PodRow]) -> Table:
     return table
 
 
-def _services(rows: Iterable[ServiceRow]) -> Table:
-    table = _table("Services", "namespace", "service", "type", "addresses", "ports", "endpoints")
+def _services(rows: Sequence[ServiceRow]) -> Table:
+    outer = ("outer addresses",) if any(row.outer_ips for row in rows) else ()
+    columns = ("namespace", "service", "type", "addresses", *outer, "ports", "endpoints")
+    table = _table("Services", *columns)
     for row in rows:
         _add(
             table,
@@ -90,6 +92,7 @@ def _services(rows: Iterable[ServiceRow]) -> Table:
             escape(row.name),
             escape(row.type),
             _lines(row.cluster_ips),
+            *(_lines(row.outer_ips) for _ in outer),
             _lines(row.ports),
             str(row.endpoints) if row.endpoints else "[red]0[/]",
         )

@@ -59,6 +59,7 @@ KINDS = {
     "Service": Kind("v1", "services"),
     "EndpointSlice": Kind("discovery.k8s.io/v1", "endpointslices"),
     "NetworkPolicy": Kind("networking.k8s.io/v1", "networkpolicies"),
+    "ServiceCIDR": Kind("networking.k8s.io/v1", "servicecidrs"),
 }
 
 

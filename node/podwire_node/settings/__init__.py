@@ -1,6 +1,8 @@
 """The agent's settings.
 
-agent_config  what each is called, what it may be     values    a value, checked
-config        flags, environment, file: who said so   options   the same as command line options
-listing       for `podwire config`
+agent_config  all of them, as a value             setting       one row: its names, its reader
+rows          what each may be, and is for        proxy_rows    those of Services
+values        readers: a value, checked           combinations  what does not go together
+config        flags, environment, file: who said so
+listing       for `podwire config`                options       the same as command line options
 """

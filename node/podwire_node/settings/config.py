@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
@@ -21,7 +21,10 @@ import msgspec
 
 from podwire_core.errors import PodwireError
 from podwire_core.feed.documents import DocumentError, parse_documents
-from podwire_node.settings.agent_config import SETTINGS, AgentConfig, Setting, contradictions
+from podwire_node.settings.agent_config import AgentConfig
+from podwire_node.settings.combinations import cautions, contradictions
+from podwire_node.settings.rows import SETTINGS
+from podwire_node.settings.setting import Setting
 
 FILE_VARIABLE = "PODWIRE_CONFIG"
 MAX_FILE_BYTES = 64 * 1024
@@ -45,10 +48,23 @@ class ConfigError(PodwireError):
 
 
 class Source(NamedTuple):
-    """A place that gives some settings. name: how a person knows it ("file /etc/podwire.yaml")."""
+    """A place that gives some settings.
+
+    name: how a person knows it ("file /etc/podwire.yaml"). fields: what it calls a setting
+    itself, where that is another word.
+    """
 
     name: str
     values: Mapping[str, object]
+    fields: Mapping[str, str] = {}
+
+    def origin(self, key: str) -> str:
+        """Where it gives this setting."""
+        return f"{self.name}: {self.fields[key]}" if key in self.fields else self.name
+
+
+#: Where nothing is said.
+NOTHING = Source("", {})
 
 
 class Settled(NamedTuple):
@@ -85,7 +101,7 @@ def resolve(flags: Mapping[str, object], environ: Mapping[str, str]) -> InForce:
     """What is in force. flags: by AgentConfig's names, and `config`; None where not given."""
     path = flags.get("config") or environ.get(FILE_VARIABLE)
     try:
-        file = read_file(Path(str(path))) if path else Source("", {})
+        file = read_file(Path(str(path))) if path else NOTHING
     except ConfigError as error:
         return InForce({}, (str(error),))
     return settle(flags, environ, file)
@@ -93,6 +109,11 @@ def resolve(flags: Mapping[str, object], environ: Mapping[str, str]) -> InForce:
 
 def read_file(path: Path) -> Source:
     """The file's settings as YAML has them, unchecked. Raises ConfigError."""
+    return Source(f"file {path}", {str(key): each for key, each in read_document(path).items()})
+
+
+def read_document(path: Path) -> Mapping[str, object]:
+    """The one document of a YAML file; nothing of an empty one. Raises ConfigError."""
     try:
         documents = parse_documents(_read(path), is_json=False)
     except OSError as error:
@@ -101,8 +122,7 @@ def read_file(path: Path) -> Source:
         raise ConfigError([f"{path}: {error}"]) from error
     if len(documents) > 1:
         raise ConfigError([f"{path}: holds more than one document"])
-    values = documents[0] if documents else {}
-    return Source(f"file {path}", {str(key): value for key, value in values.items()})
+    return documents[0] if documents else {}
 
 
 def _read(path: Path) -> bytes:
@@ -116,13 +136,23 @@ def _read(path: Path) -> bytes:
     return data
 
 
-def settle(flags: Mapping[str, object], environ: Mapping[str, str], file: Source) -> InForce:
-    """The strongest source of each setting, and every mistake of every source (pure)."""
+def settle(
+    flags: Mapping[str, object],
+    environ: Mapping[str, str],
+    file: Source,
+    defaults: Source = NOTHING,
+    called: Mapping[str, str] = {},
+) -> InForce:
+    """The strongest source of each setting, and every mistake of every source (pure).
+
+    defaults: in place of the rows' own. called: flags by AgentConfig's names, where a command
+    has other words for them.
+    """
     mistakes = _unknown(file)
     settings: dict[str, Settled] = {}
     wrong: dict[str, str] = {}
     for row in SETTINGS:
-        given = _given(row, flags, environ, file)
+        given = _flag(row, flags, called) + _given(row, environ, (file, defaults))
         checked = [_check(row, each, mistakes) for each in given]
         if None in checked:
             wrong[row.key] = given[checked.index(None)].origin
@@ -134,31 +164,35 @@ def settle(flags: Mapping[str, object], environ: Mapping[str, str], file: Source
             wrong[row.key] = ""
             ways = ", ".join((row.flag, *row.variables))
             mistakes.append(f"{row.key}: is needed: give {ways}, or {row.key} in the file")
+    warnings = _unknown_variables(environ)
     if not mistakes:
-        mistakes += _contradictions(settings)
-    return InForce(settings, tuple(mistakes), wrong, tuple(_unknown_variables(environ)))
+        config = InForce(settings).config()
+        mistakes += _named(contradictions(config), settings)
+        warnings += _named(cautions(config), settings)
+    return InForce(settings, tuple(mistakes), wrong, tuple(warnings))
 
 
-def _contradictions(settings: Mapping[str, Settled]) -> Sequence[str]:
-    """What does not go together, with where each came from."""
-    named = []
-    for sentence in contradictions(InForce(settings).config()):
-        key = sentence.partition(":")[0]
-        origin = settings[key].origin
-        named.append(f"{origin}: {sentence}" if origin != "default" else sentence)
-    return named
+def _named(sentences: Iterable[str], settings: Mapping[str, Settled]) -> Iterator[str]:
+    """Sentences that begin with a key, with where its value came from."""
+    for sentence in sentences:
+        origin = settings[sentence.partition(":")[0]].origin
+        yield f"{origin}: {sentence}" if origin != "default" else sentence
 
 
-def _given(
-    row: Setting, flags: Mapping[str, object], environ: Mapping[str, str], file: Source
-) -> list[Settled]:
-    """What the sources say of one setting, the strongest first."""
-    found = []
-    if flags.get(row.words) is not None:
-        found.append(Settled(flags[row.words], row.flag))
-    found += [Settled(environ[name], name) for name in row.variables if environ.get(name)]
-    if row.key in file.values:
-        found.append(Settled(file.values[row.key], file.name))
+def _flag(row: Setting, flags: Mapping[str, object], called: Mapping[str, str]) -> list[Settled]:
+    if flags.get(row.words) is None:
+        return []
+    return [Settled(flags[row.words], called.get(row.words, row.flag))]
+
+
+def _given(row: Setting, environ: Mapping[str, str], weaker: Iterable[Source]) -> list[Settled]:
+    """What the sources but flags say of one setting, the strongest first."""
+    found = [Settled(environ[name], name) for name in row.variables if environ.get(name)]
+    found += [
+        Settled(each.values[row.key], each.origin(row.key))
+        for each in weaker
+        if row.key in each.values
+    ]
     return found
 
 

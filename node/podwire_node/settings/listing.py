@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import click
 import msgspec
 
-from podwire_node.settings.agent_config import SETTINGS
 from podwire_node.settings.config import InForce
+from podwire_node.settings.rows import SETTINGS
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -28,6 +29,18 @@ def settings_table(found: InForce) -> Table:
         style = "dim" if origin == "default" else "bold"
         table.add_row(*(Text(text, style) for text in (key, shown(value), origin)))
     return table
+
+
+def show(found: InForce) -> None:
+    """Print a table; warnings and mistakes to standard error."""
+    from rich.console import Console  # noqa: PLC0415 - the agent draws no tables
+
+    if found.settings:  # none are known where the file cannot be read
+        Console().print(settings_table(found))
+    for warning in found.warnings:
+        click.echo(f"Warning: {warning}", err=True)
+    for mistake in found.mistakes:
+        click.echo(f"Error: {mistake}", err=True)
 
 
 def settings_json(found: InForce) -> str:

@@ -8,8 +8,9 @@ from typing import Any, TypeVar
 import click
 import msgspec
 
-from podwire_node.settings.agent_config import SETTINGS, Setting
 from podwire_node.settings.listing import shown
+from podwire_node.settings.rows import SETTINGS
+from podwire_node.settings.setting import Setting
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -28,8 +29,9 @@ class GroupedCommand(click.Command):
             if row is not None:
                 groups.setdefault(_GROUPS.get(param.name or "", _OTHER), []).append(row)
         for name, rows in groups.items():
-            with formatter.section(name):
-                formatter.write_dl(rows)
+            if rows:
+                with formatter.section(name):
+                    formatter.write_dl(rows)
 
 
 def agent_options(command: Command) -> Command:

@@ -13,13 +13,32 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from podwire_core.family import canonical_network, is_loopback
+from podwire_core.family import canonical_address, canonical_network, is_loopback
 
 #: sockaddr_un.sun_path has 108 bytes, the last of which is 0 (unix(7)); and while it is made a
 #: socket has a dot before its name (cni.listener).
 MAX_SOCKET_BYTES = 108 - 1 - 1
 
 Reader = Callable[[object], Any]
+
+#: Words for addresses at which NodePorts answer.
+PRIMARY, ALL, LOCALHOST = "primary", "all", "localhost"
+MAX_NODEPORT_ADDRESSES = 64
+
+#: The kernel counts conntrack's timeouts in an int of milliseconds, where a tick is that short.
+MAX_SECONDS = (2**31 - 1) // 1000
+
+_NANOSECONDS = {
+    "ns": 1,
+    "us": 10**3,
+    "µs": 10**3,
+    "μs": 10**3,
+    "ms": 10**6,
+    "s": 10**9,
+    "m": 60 * 10**9,
+    "h": 3600 * 10**9,
+}
+_TERM = rf"([0-9]{{1,12}})(?:\.([0-9]{{1,12}}))?({'|'.join(_NANOSECONDS)})"
 
 
 class Component(StrEnum):
@@ -57,7 +76,7 @@ def whole(low: int, high: int, *also: int) -> Reader:
     """A whole number of a range, or one of `also`."""
 
     def read(value: object) -> int:
-        if isinstance(value, str) and re.fullmatch("[0-9]{1,10}", value):
+        if isinstance(value, str) and re.fullmatch("-?[0-9]{1,10}", value):
             value = int(value)
         if type(value) is not int or (not low <= value <= high and value not in also):
             raise ValueError
@@ -96,6 +115,54 @@ def components(value: object) -> tuple[Component, ...]:
 def networks(value: object) -> tuple[str, ...]:
     """CIDRs in their canonical spelling, each once."""
     return tuple(dict.fromkeys(canonical_network(item) for item in items(value)))
+
+
+def nodeport_addresses(value: object) -> tuple[str, ...]:
+    """CIDRs in their canonical spelling, and words; each once, and at least one."""
+    words = (PRIMARY, ALL, LOCALHOST)
+    found = [item if item in words else canonical_network(item) for item in items(value)]
+    if not 0 < len(found) <= MAX_NODEPORT_ADDRESSES:
+        raise ValueError
+    return tuple(dict.fromkeys(found))
+
+
+def seconds(value: object) -> int:
+    """Whole seconds, or a duration as Go writes it ("24h0m0s"), whose rest is dropped."""
+    if isinstance(value, str) and not value.isdigit():
+        value = _go_nanoseconds(value) // 10**9
+    return int(whole(0, MAX_SECONDS)(value))
+
+
+def _go_nanoseconds(text: str) -> int:
+    """A duration without a sign. Source: pkg.go.dev/time#ParseDuration."""
+    if not re.fullmatch(f"({_TERM}){{1,8}}", text):
+        raise ValueError
+    total = 0
+    for number, fraction, unit in re.findall(_TERM, text):
+        size = _NANOSECONDS[unit]
+        total += int(number) * size + int(fraction or 0) * size // 10 ** len(fraction)
+    return total
+
+
+def host_port(value: object) -> str:
+    """ADDRESS:PORT with its address in its canonical spelling, or "".
+
+    ":10256" is all addresses, as Go's listeners have it, and so is 0.0.0.0.
+    """
+    if not text(value):
+        return ""
+    address, port = address_and_port(text(value))
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+
+def address_and_port(text: str) -> tuple[str, int]:
+    """The two of ADDRESS:PORT: "[::1]:80" → ("::1", 80). Raises ValueError for anything else."""
+    found = re.fullmatch(r"(?:\[([0-9A-Fa-f:.]+)\]|([0-9.]*)):([0-9]{1,5})", text)
+    if not found or not 1 <= int(found[3]) <= 65535:
+        raise ValueError(f"{text!r} is no ADDRESS:PORT")
+    if found[1] and ":" not in found[1]:
+        raise ValueError(f"{text!r}: brackets are for IPv6")
+    return canonical_address(found[1] or found[2] or "0.0.0.0"), int(found[3])
 
 
 def path(value: object) -> str:

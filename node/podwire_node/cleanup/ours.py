@@ -1,0 +1,140 @@
+"""What podwire put in force in this network namespace, and on this host.
+
+    component   removed
+    proxy       tables ip and ip6 podwire-proxy
+    policy      tables ip and ip6 podwire-policy
+    cni         tables ip and ip6 podwire-masquerade, routes of protocol 112, link podwire-vxlan,
+                and of the runtime's folders the conflist and the client, where they are ours
+
+Pods' own links stay: a pod that runs would lose its network, and the runtime asks the plugin to
+remove each. Kernel parameters stay as they are: others may rely on them.
+
+Rules go before routes: with a route gone first, a packet would leave by another way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+
+import msgspec
+
+from podwire_core.errors import NftError
+from podwire_core.nft.kernel import Kernel
+from podwire_node.cleanup.rows import Outcome, Row, removed
+from podwire_node.cni.conflist import NETWORK
+from podwire_node.cni.install import CLIENT, CONFLIST
+from podwire_node.kube_proxy.removal import delete_table, nft_tables
+from podwire_node.routes.overlay import DEVICE
+from podwire_node.routes.overlay_device import NameTakenError, RouteError
+from podwire_node.routes.routing import Routing
+from podwire_node.settings.values import Component
+
+TABLE_OF = {
+    Component.POLICY: "podwire-policy",
+    Component.CNI: "podwire-masquerade",
+    Component.PROXY: "podwire-proxy",
+}
+_MAX_CONFLIST = 64 * 1024
+_MAX_CLIENT = 16 * 1024 * 1024
+#: What the client says of itself, which no other plugin does.
+_CLIENT_SAYS = b"podwire: hands CNI calls to the node's podwire agent"
+
+
+def remove_ours(
+    kernel: Kernel, components: Iterable[Component], folders: Folders, *, dry_run: bool
+) -> Iterator[Row]:
+    """Remove it; a row for each thing that there was."""
+    asked = set(components)
+    if Component.CNI in asked:
+        yield from _conflist(folders, dry_run=dry_run)
+    yield from _tables(kernel, {TABLE_OF[each] for each in asked}, dry_run=dry_run)
+    if Component.CNI in asked:
+        yield from _routes(dry_run=dry_run)
+        yield from _client(folders, dry_run=dry_run)
+
+
+class Folders(msgspec.Struct, frozen=True):
+    """The container runtime's: of configurations, of plugins."""
+
+    conf: Path
+    bin: Path
+
+
+def _tables(kernel: Kernel, names: set[str], *, dry_run: bool) -> Iterator[Row]:
+    try:
+        there = nft_tables()
+    except NftError as error:
+        yield Row("table", ", ".join(sorted(names)), Outcome.FAILED, str(error))
+        return
+    for key in there:
+        if key[0] in {"ip", "ip6"} and key[1] in names:
+            remove = partial(delete_table, kernel, key)
+            yield removed("table", " ".join(key), remove, dry_run=dry_run)
+
+
+def _routes(*, dry_run: bool) -> Iterator[Row]:
+    """The overlay's link last: its routes go with it, and would not be told of."""
+    try:
+        with closing(Routing()) as routing:
+            link = None
+            try:
+                link = routing.overlay.read()
+            except NameTakenError as error:
+                yield Row("link", DEVICE, Outcome.LEFT, str(error))
+            for route in routing.read(link.index if link else 0).routes.values():
+                remove = partial(routing.remove, route)
+                yield removed("route", str(route), remove, dry_run=dry_run)
+            if link:
+                yield removed(
+                    "link", DEVICE, partial(routing.overlay.remove, link), dry_run=dry_run
+                )
+    except RouteError as error:
+        yield Row("routes", "of protocol 112", Outcome.FAILED, str(error))
+
+
+def _conflist(folders: Folders, *, dry_run: bool) -> Iterator[Row]:
+    """First: a runtime that finds it would give pods networks that no one serves any more."""
+    path = folders.conf / CONFLIST
+    content = _content(path, _MAX_CONFLIST)
+    if content is not None:
+        yield _file(path, ours=_is_our_conflist(content), dry_run=dry_run)
+
+
+def _client(folders: Folders, *, dry_run: bool) -> Iterator[Row]:
+    path = folders.bin / CLIENT
+    content = _content(path, _MAX_CLIENT)
+    if content is not None:
+        yield _file(path, ours=_CLIENT_SAYS in content, dry_run=dry_run)
+
+
+def _file(path: Path, *, ours: bool, dry_run: bool) -> Row:
+    if not ours:
+        return Row("file", str(path), Outcome.LEFT, "it is not podwire's, or cannot be read")
+    return removed("file", str(path), path.unlink, dry_run=dry_run)
+
+
+def _is_our_conflist(content: bytes) -> bool:
+    try:
+        document = msgspec.json.decode(content)
+    except msgspec.DecodeError:
+        return False
+    if not isinstance(document, dict) or document.get("name") != NETWORK:
+        return False
+    plugins = document.get("plugins")
+    return isinstance(plugins, list) and all(
+        isinstance(each, dict) and each.get("type") in {"podwire", "podwire-cni"}
+        for each in plugins
+    )
+
+
+def _content(path: Path, bound: int) -> bytes | None:
+    """A file's bytes; None where there is none, and nothing where it is too large to be ours."""
+    try:
+        if not path.is_file() or path.stat().st_size > bound:
+            return b"" if path.exists() or path.is_symlink() else None
+        return path.read_bytes()
+    except OSError:
+        return b""

@@ -1,0 +1,56 @@
+"""The series that only podwire has.
+
+    podwire_transactions_total{table}     committed to the kernel
+    podwire_repairs_total{table}          of these, to undo what someone else changed
+    podwire_failures_total{table}         refused by the kernel
+    podwire_elements{table}               nftables objects in force
+    podwire_stale_udp_deleted_total       UDP conntrack entries to endpoints that are gone
+    podwire_problems                      what stands in the status file under problems
+    podwire_build_info{version}           1
+
+table: proxy, policy or masquerade, as in the status file; podwire-proxy is the kernel's name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import metadata
+
+from podwire_node.metrics.registry import Counter, Series
+
+
+class Own:
+    """What the agent counts itself is taken over as it stands (Totals)."""
+
+    def __init__(self, make: Series) -> None:
+        self.transactions = Totals(
+            make.counter("transactions_total", "Transactions committed", "table")
+        )
+        self.repairs = Totals(
+            make.counter("repairs_total", "Transactions that undid another's change", "table")
+        )
+        self.failures = Totals(
+            make.counter("failures_total", "Transactions that the kernel refused", "table")
+        )
+        self.elements = make.gauge("elements", "nftables objects in force", "table")
+        self.stale_udp_deleted = make.counter(
+            "stale_udp_deleted_total", "UDP conntrack entries whose endpoint is gone, deleted"
+        )
+        self.problems = make.gauge("problems", "Things that are wrong now")
+        build = make.gauge("build_info", "1, with the version that runs", "version")
+        build.labels(metadata.version("podwire")).set(1)
+
+
+class Totals:
+    """A counter by table of what someone else counts."""
+
+    def __init__(self, counter: Counter) -> None:
+        self._counter = counter
+        self._seen: dict[str, int] = {}
+
+    def stand_at(self, totals: Mapping[str, int]) -> None:
+        """What they stand at now. A table that is not named stays as it was."""
+        for table, total in totals.items():
+            if total > self._seen.get(table, -1):
+                self._counter.labels(table).inc(total - self._seen.get(table, 0))
+                self._seen[table] = total

@@ -1,0 +1,180 @@
+"""The proxy's part: Services in the kernel, and what follows when they are.
+
+sync in the kernel ─┬─► remembered clients whose endpoint went: forgotten (affinity maps)
+                    ├─► UDP conversations with it: ended (stale/, a thread)
+                    ├─► health check ports: what they say (web/, a thread)
+                    └─► metrics
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
+
+import msgspec
+
+from podwire_core.errors import ConntrackError, NftError, ObjectError
+from podwire_core.family import FAMILIES, Family
+from podwire_core.nft.kernel import Nft
+from podwire_core.nft.monitor import Monitor
+from podwire_core.nft.owner import Owner
+from podwire_core.objects import EndpointSlice, Node, ObjectName, Protocol, Service
+from podwire_core.snapshot import Change, Snapshot
+from podwire_node.metrics import Metrics
+from podwire_node.programmer import Programmer
+from podwire_node.settings.agent_config import AgentConfig
+from podwire_node.settings.proxy_options import proxy_options
+from podwire_node.settings.values import address_and_port
+from podwire_node.stale import Run, StaleConnections
+from podwire_node.web.health import HealthState
+from podwire_node.web.pages import health_pages, metrics_pages
+from podwire_node.web.server import Fixed, Web
+from podwire_proxy import layout
+from podwire_proxy.services import TABLES, Services
+
+log = logging.getLogger(__name__)
+
+
+class Serving(Programmer):
+    """Implements podwire_node.parts.Work. The stack closes what it opens."""
+
+    def __init__(self, config: AgentConfig, nft: Nft, stack: ExitStack) -> None:
+        # First: to learn what the kernel holds takes a second where that is much. Backends keep
+        # their slots over a restart.
+        self._nftables = Owner(nft, TABLES)
+        self._nftables.adopt()
+        self._services = Services(config.node, self._nftables.in_force, proxy_options(config))
+        super().__init__("proxy", self._services, self._nftables, Monitor(TABLES))
+        self.metrics = Metrics()
+        self._node = ObjectName("", config.node)
+        self._health = HealthState()
+        self._web = stack.enter_context(
+            Web(self._health, list(_sites(config, self._health, self.metrics)))
+        )
+        self._stale = _stale_connections(self.metrics, stack)
+        self._submitted = -1
+        self._triggered: dict[Family, list[str]] = {family: [] for family in FAMILIES}
+        self._failures_told = 0
+        self._taken = False
+
+    @property
+    def problems(self) -> Sequence[str]:
+        """See Work."""
+        return [*super().problems, *self._web.problems]
+
+    @property
+    def unusable(self) -> Sequence[ObjectError]:
+        """See Work."""
+        return [*super().unusable, *self._web.unusable]
+
+    def watched(self) -> Iterable[tuple[int, Callable[[], object]]]:
+        """See Work."""
+        yield from super().watched()
+        yield from self._web.watched()
+
+    def take(self, snapshot: Snapshot, changes: Sequence[Change]) -> None:
+        """See Work."""
+        super().take(snapshot, changes)
+        self._taken = True  # also what changes no rule may change what health checks say
+        self._count(changes)
+        if any(change.kind is Node for change in changes):
+            mine = snapshot.get(Node, self._node)
+            self._health.node(eligible=mine is None or not mine.leaving)
+
+    def sync(self, now: float) -> float | None:
+        """See Work."""
+        if self.in_sync and not self._taken:
+            return None
+        self._health.queued()
+        full = self.compares_everything
+        began = time.monotonic()
+        again = super().sync(now)
+        self._tell(time.monotonic() - began, full=full)
+        return again
+
+    def _tell(self, seconds: float, *, full: bool) -> None:
+        """A sync is over, with or without success."""
+        if self.failures > self._failures_told:
+            self._failures_told = self.failures
+            self.metrics.sync_failed()
+        if self.in_sync:
+            self.metrics.synced(seconds, full=full)
+            self._follow()
+
+    def _count(self, changes: Sequence[Change]) -> None:
+        services = sum(change.kind is Service for change in changes)
+        slices = [change.new for change in changes if change.kind is EndpointSlice]
+        for each in slices:
+            if isinstance(each, EndpointSlice) and each.triggered and each.address_type != "FQDN":
+                self._triggered[Family(each.address_type)].append(each.triggered)
+        if services or slices:
+            self.metrics.service_changes(services)
+            self.metrics.endpoint_changes(len(slices))
+            self.metrics.queued()
+
+    def _follow(self) -> None:
+        """What may be done now that all that is wanted is in the kernel."""
+        self._taken = False
+        self._health.updated()
+        self._forget_clients()
+        if self._stale and self._submitted != self._services.udp_changes:
+            self._submitted = self._services.udp_changes
+            self._stale.submit(dict(self._services.udp_serving))
+        self._web.set_health_checks(self._services.health_checks)
+        for family, triggered in self._triggered.items():
+            self.metrics.programmed(family, triggered)
+            triggered.clear()
+        for family, lacking in self._services.no_local.items():
+            self.metrics.no_local(family, **lacking._asdict())
+        self.metrics.elements(self.name, len(self._nftables.in_force))
+
+    def _forget_clients(self) -> None:
+        """Those that were sent to what is no endpoint any more are new again."""
+        for family, protocol in sorted(self._services.forgetful):
+            try:
+                self._forget_clients_of(family, protocol)
+            except NftError as error:  # they are looked at again with the next sync
+                log.warning("%s: clients of endpoints that went: %s", self.name, error)
+            else:
+                self._services.forgetful.discard((family, protocol))
+
+    def _forget_clients_of(self, family: Family, protocol: Protocol) -> None:
+        table, names = layout.table(family), layout.affinity(protocol)
+        addresses, ports = (self._nftables.entries(table, name) for name in names)
+        gone = [
+            client
+            for client, address in addresses.items()
+            if not self._services.may_return(
+                family, protocol, client, f"{address} . {ports.get(client, '')}"
+            )
+        ]
+        for name in names:
+            self._nftables.forget(table, name, gone)
+
+
+def _sites(config: AgentConfig, health: HealthState, metrics: Metrics) -> Iterable[Fixed]:
+    """What is served beside Services' health checks."""
+    if config.healthz_bind_address:
+        place = address_and_port(config.healthz_bind_address)
+        yield Fixed("healthz", *place, health_pages(health, metrics))
+    if config.metrics_bind_address:
+        place = address_and_port(config.metrics_bind_address)
+        shown = msgspec.to_builtins(config)
+        yield Fixed("metrics", *place, metrics_pages(metrics, config.proxy_mode, shown))
+
+
+def _stale_connections(metrics: Metrics, stack: ExitStack) -> StaleConnections | None:
+    """None where the kernel cannot list connections: what is stale stays until it times out."""
+
+    def ran(run: Run) -> None:
+        metrics.conntrack(run.family, run.seconds, run.deleted)
+
+    try:
+        made = StaleConnections(ran)
+    except ConntrackError as error:
+        log.warning("stale UDP connections stay: %s", error)
+        return None
+    stack.callback(made.close)
+    return made

@@ -1,0 +1,70 @@
+"""Which UDP connections are stale, from what serves each frontend now. No effects here.
+
+    the entry was sent to            it is stale unless its replies come from
+    a VIP's address and port         an endpoint that serves the VIP
+    a NodePort at this node, or      an endpoint that serves the NodePort
+      at an address it translated
+    anything else                    - it is none of ours
+
+* A frontend with no endpoint has only stale ones, and so has a frontend that is gone.
+* An entry that was never translated is stale too: its first packet came when the frontend did
+  not lead anywhere yet, and no later packet of it is looked at by any NAT rule.
+* Address and port count: a changed targetPort is another endpoint.
+* An address that is gone from this node may still be in entries of a NodePort, and comes back
+  with a floating address; that is why "translated" is enough there.
+* Serving is all that counts, whatever the traffic policies say: a conversation ends with its
+  endpoint, as TCP's do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from podwire_core.conntrack import UDP, Entry
+from podwire_core.conntrack.entry import packed, unpacked
+from podwire_core.family import Family
+from podwire_core.objects import Protocol
+from podwire_proxy.frontend import Backend, Frontend
+
+#: UDP frontends and who serves them.
+Frontends = Mapping[Frontend, frozenset[Backend]]
+
+
+def plan(
+    entries: Iterable[Entry], frontends: Frontends, local: frozenset[bytes]
+) -> Iterator[Entry]:
+    """The stale ones among the entries; local: this node's addresses, packed."""
+    vips, nodeports = _vips(frontends), _nodeports(frontends)
+    for entry in entries:
+        serving = vips.get((entry.destination, entry.destination_port))
+        if serving is None:
+            serving = nodeports.get((entry.family, entry.destination_port))
+            if serving is None or not (entry.translated or entry.destination in local):
+                continue
+        if entry.protocol == UDP and _server(entry) not in serving:
+            yield entry
+
+
+def has_nodeports(frontends: Frontends) -> bool:
+    """Whether the node's addresses matter."""
+    return any(each.is_nodeport for each in frontends)
+
+
+def _vips(frontends: Frontends) -> dict[tuple[bytes, int], frozenset[Backend]]:
+    return {
+        (packed(each.address, each.family), each.port): serving
+        for each, serving in frontends.items()
+        if each.protocol is Protocol.UDP and not each.is_nodeport
+    }
+
+
+def _nodeports(frontends: Frontends) -> dict[tuple[Family, int], frozenset[Backend]]:
+    return {
+        (each.family, each.port): serving
+        for each, serving in frontends.items()
+        if each.protocol is Protocol.UDP and each.is_nodeport
+    }
+
+
+def _server(entry: Entry) -> Backend:
+    return Backend(unpacked(entry.reply_source), entry.reply_port)
