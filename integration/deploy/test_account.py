@@ -16,7 +16,7 @@ import account
 import pytest
 import rendered
 from account import Permission
-from control_plane import ControlPlane
+from control_plane import ADDRESS, ControlPlane
 from rendered import DEPLOY, OVERLAYS
 from scratch import until
 
@@ -139,6 +139,33 @@ def test_a_rule_that_is_missing_is_named(
 def test_every_rule_is_missed_once() -> None:
     role = rendered.objects(rendered.kustomized("all"))["ClusterRole"]
     assert len(role["rules"]) == 8
+
+
+def _livez(plane: ControlPlane) -> str:
+    """What the kubelet is told: the status of the DaemonSet's liveness probe, "000" for none."""
+    made = rendered.objects(rendered.kustomized("proxy-only"))
+    (container,) = made["DaemonSet"]["spec"]["template"]["spec"]["containers"]
+    probe = container["livenessProbe"]["httpGet"]
+    url = f"http://{ADDRESS}:{probe['port']}{probe['path']}"
+    quiet = ("-s", "-o", "/dev/null", "-w", "%{http_code}", "--max-time", "5")
+    return plane.netns.run("curl", "--noproxy", "*", *quiet, url, check=False)
+
+
+def test_the_kubelet_is_answered_and_nothing_waits_for_a_port_that_kube_proxy_has(
+    plane: ControlPlane, start: Callable[[str], Agent]
+) -> None:
+    account.grant(plane, "proxy-only")
+    listen = "import socket; s = socket.create_server(('', 10256)); input()"
+    other = plane.netns.popen(sys.executable, "-c", listen)
+    try:
+        until("the port is another's", lambda: "10256" in plane.netns.run("ss", "-Htln"))
+        agent = start("proxy-only")
+        until("the agent is ready", lambda: bool(agent.status.get("ready")), 30)
+        assert "10256" in agent.said, "it says that it cannot listen"
+    finally:
+        other.kill()
+        other.communicate()
+    until("it listens at last", lambda: _livez(plane) == "200", 40)
 
 
 @contextmanager

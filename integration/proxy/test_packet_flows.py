@@ -6,7 +6,7 @@ once, by a thread for each source.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -108,6 +108,26 @@ def test_flow(dialled: Dialled, world: World, flow: Flow, family: Family) -> Non
         if each.client:
             masqueraded = each.end in flow.masqueraded
             assert each.client == ADDRESSES["node" if masqueraded else flow.source][family], each
+
+
+@pytest.fixture
+def neighbour(stage: Stage) -> Iterator[str]:
+    """A place whose way to 127.0.0.1 leads to node1, as anyone's may on a link of one's own."""
+    stray = stage.netns["stray"]
+    stray.run("sysctl", "-qw", "net.ipv4.conf.all.route_localnet=1")
+    stray.run("ip", "address", "del", "127.0.0.1/8", "dev", "lo")
+    stray.run("ip", "route", "add", "127.0.0.1", "via", "169.254.1.1", "dev", "eth0", "onlink")
+    yield "stray"
+    stray.run("ip", "route", "del", "127.0.0.1")
+    stray.run("ip", "address", "add", "127.0.0.1/8", "dev", "lo")
+
+
+def test_no_neighbour_reaches_a_nodeport_at_the_loopback(stage: Stage, neighbour: str) -> None:
+    for world in WORLDS:
+        if world.options.localhost_nodeports:
+            stage.program(world)
+            (seen,) = stage.ask(neighbour, [("tcp", "127.0.0.1", 30080)], timeout=1)
+            assert seen.end == DROP, world.name
 
 
 @pytest.mark.parametrize("world", WORLDS[::5], ids=lambda world: world.name)

@@ -23,7 +23,7 @@ def test_help_shows_examples_and_every_command() -> None:
     result = CliRunner().invoke(main, ["--help"])
     assert result.exit_code == 0
     assert "Examples:" in result.output
-    for command in ("agent", "config", "lab"):
+    for command in ("agent", "cleanup", "config", "lab", "proxy"):
         assert f"\n  {command} " in result.output
 
 

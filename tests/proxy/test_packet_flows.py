@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 
 import pytest
@@ -72,6 +73,35 @@ def test_flow(world: World, flow: Flow, family: Family) -> None:
     assert {end(way, rules.local) for way in ways} == flow.ends
     masqueraded = {end(way, rules.local) for way in ways if way.packet.masqueraded}
     assert masqueraded == flow.masqueraded
+
+
+def test_no_one_but_the_node_reaches_a_nodeport_at_the_loopback() -> None:
+    """Who shares a link with the node may send it packets for 127.0.0.1 (CVE-2020-8558)."""
+    (world,) = (each for each in WORLDS if each.name == "NodePorts at the loopback")
+    packet = Packet(Family.IPV4, "192.168.77.9", "127.0.0.1", "tcp", 30080, iif="uplink")
+    assert {way.fate for way in trace(ruleset(world), packet)} == {Fate.DROP}
+
+
+def kind(why: str) -> str:
+    """What rules of one kind have in common: not their numbers, nor Services' names."""
+    return re.sub(r"\d+|^shop/\S+", "N", why)
+
+
+def test_no_rule_is_without_a_row() -> None:
+    """Each kind of rule did something to a packet of some row, or no row says what it is for."""
+    firsts = [story.first for story in affinity.STORIES]
+    flows = [(world, flow) for world in WORLDS for flow in world.flows if not world.seldom]
+    rules, met = set(), {"localhost is for the node itself"}  # the test above
+    for world, flow in flows + [(affinity.WORLD, first) for first in firsts]:
+        found = ruleset(world)
+        rules |= {kind(rule.why) for chain in found.chains.values() for rule in chain.rules}
+        for family in flow.families:
+            packet = first_packet(world, flow, family)
+            ways = trace(found, packet)
+            if world is affinity.WORLD:
+                ways += trace(ruleset(world, ways[0].updates), packet)
+            met |= {kind(step.why) for way in ways for step in way.steps}
+    assert rules - met == set()
 
 
 def test_answers_of_known_connections_meet_no_nat() -> None:

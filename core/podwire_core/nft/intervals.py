@@ -27,3 +27,11 @@ def span(part: str) -> Span:
         return span(first)[0], span(last)[1]
     network = ipaddress.ip_network(part)
     return int(network.network_address), int(network.broadcast_address)
+
+
+def holds(part: str, value: str) -> bool:
+    """Whether a part is this one value, or a network with this address in it."""
+    if "/" not in part:
+        return part == value
+    first, last = span(part)
+    return first <= span(value)[0] <= last

@@ -29,7 +29,7 @@ from podwire_core.nft.expressions import (
     Numgen,
     parts_of,
 )
-from podwire_core.nft.intervals import span
+from podwire_core.nft.intervals import holds, span
 from podwire_core.nft.objects import (
     DYNAMIC_SIZE,
     Chain,
@@ -337,7 +337,8 @@ class _Walk:
         elif match.expression == IIFNAME:
             found = any(_is_named(self.packet.iif, name) for name in match.values)
         else:
-            found = self._value(match.expression) in match.values
+            value = self._value(match.expression)
+            found = any(holds(each, value) for each in match.values)
         return found != match.negated
 
     def _lookup(self, chain: Chain, expression: Expression, name: str) -> Element | None:

@@ -73,18 +73,21 @@ def remove_leftovers(kernel: Kernel, *, dry_run: bool = False) -> list[Row]:
 
     A row for each thing that there was.
     """
+    rows: list[Row] = []
     try:
-        tables = nft_tables()
-        rows = [
-            removed("table", " ".join(key), partial(delete_table, kernel, key), dry_run=dry_run)
-            for key in tables
-            if key[0] in {"ip", "ip6"} and key[1] == KUBE_PROXY
-        ]
+        rows += _tables(kernel, dry_run=dry_run)
         for each in every_iptables():
             rows += _chains(each, dry_run=dry_run)
     except NftError as error:
-        return [Row("table", KUBE_PROXY, Outcome.FAILED, str(error))]
+        rows.append(Row("tables", "of nftables", Outcome.FAILED, str(error)))
     return [*rows, *_ipvs()]
+
+
+def _tables(kernel: Kernel, *, dry_run: bool) -> Iterator[Row]:
+    for key in nft_tables():
+        if key[0] in {"ip", "ip6"} and key[1] == KUBE_PROXY:
+            remove = partial(delete_table, kernel, key)
+            yield removed("table", " ".join(key), remove, dry_run=dry_run)
 
 
 def _chains(each: Iptables, *, dry_run: bool) -> Iterator[Row]:

@@ -45,6 +45,7 @@ _PORTS = (
     Port(80, 8080, "t", "TCP", 30080),
     Port(81, 5353, "other", "TCP", 30081),
     Port(80, 5354, "u", "UDP", 30080),
+    Port(80, 8080, "s", "SCTP", 30080),
 )
 SERVICES = (
     Svc("sticky", "a b", *_PORTS, balancer=True, external=True, **_STICKY),
@@ -73,10 +74,12 @@ _ENDS = {
     "sticky:80": "a b",
     "sticky:81": "a:5353 b:5353",
     "sticky:80/udp": "a:5354 b:5354",
+    "sticky:80/sctp": "a b",
     "sticky.lb:80": "a b",
     "sticky.ext:80": "a b",
     "node:30080": "a b",
     "node:30080/udp": "a:5354 b:5354",
+    "node:30080/sctp": "a b",
     "node:30081": "a:5353 b:5353",
     "outer:80": "a b d",
     "outer.lb:80": "a b d",
@@ -94,11 +97,13 @@ _STORIES = """
     node     sticky:80      sticky:80       same  so does the node
     d        sticky:80      sticky:80       same  so does another node's pod
     c        sticky:80/udp  sticky:80/udp   same  so does UDP
+    c        sticky:80/sctp  sticky:80/sctp  same  so does SCTP
     c        sticky:80      node:30080      same  a NodePort remembers with its ClusterIP
     c        node:30080     sticky:80       same  and the other way round
     outside  node:30080     sticky.lb:80    same  a balancer's address with the NodePort
     outside  sticky.lb:80   sticky.ext:80   same  and an external one with it
     c        node:30080/udp  sticky:80/udp  same  ways of UDP remember together
+    outside  node:30080/sctp  sticky:80/sctp  same  ways of SCTP remember together
     c        sticky:80      sticky:81       free  another port has a memory of its own
     c        sticky:80      sticky:80/udp   free  so has another protocol
     c        sticky:80      d: sticky:80    free  so has another client
