@@ -37,7 +37,8 @@ class Sizes:
     connect_rounds: int = 40
     connect_turns: int = 10  # of 25 connections, in a round
     peer_rounds: int = 2  # whole proxies against a real API server
-    peer_changes: int = 150
+    peer_changes: int = 150  # of ours; of kube-proxy's, which take seconds each:
+    kube_proxy_changes: int = 9
 
 
 QUICK = Sizes(
@@ -52,6 +53,7 @@ QUICK = Sizes(
     connect_turns=2,
     peer_rounds=1,
     peer_changes=6,
+    kube_proxy_changes=6,
 )
 
 

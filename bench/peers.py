@@ -79,8 +79,9 @@ def run_peers(
 
 def _run(plane: ControlPlane, node: Netns, proxy: Proxy, sizes: Sizes, round_: int) -> PeerRun:
     node.run("nft", "flush", "ruleset")
+    count = sizes.peer_changes if proxy is OURS else sizes.kube_proxy_changes
     several = changes.slice_changes(
-        sizes.services, sizes.endpoints, sizes.peer_changes, seed=round_ * 2 + proxy.node
+        sizes.services, sizes.endpoints, count, seed=round_ * 2 + proxy.node
     )
     before = time.perf_counter()
     with proxy.run(plane, node) as process:

@@ -12,7 +12,7 @@ import pytest
 from scratch import until
 
 from podwire_lab.machine import cluster, namespaces
-from podwire_lab.overview import look
+from podwire_lab.overview import Lookout, look
 from podwire_lab.show import reachability
 from podwire_lab.topology import Lab, plan_lab
 
@@ -68,6 +68,14 @@ def test_nothing_is_wrong(lab: Lab) -> None:
     overview = look(lab)
     assert overview.problems == ()
     assert overview.missing == ()
+
+
+def test_kernel_and_oracle_agree_among_all_these_services(lab: Lab) -> None:
+    with Lookout(lab) as lookout:
+        lookout.look()
+        answers = reachability.ask(lab, lookout.snapshot)
+    assert answers.differences == []
+    assert answers.reached
 
 
 def test_a_plain_service_chooses_anew_for_each_connection(lab: Lab, client: str) -> None:

@@ -19,6 +19,7 @@ from traffic import traffic
 
 from podwire_core.feed.api_server import ApiError
 from podwire_lab.machine import cluster
+from podwire_lab.overview import look
 from podwire_lab.topology import Lab, LabNode
 
 REFUSED, SILENT = {"refused"}, {"silent"}
@@ -250,6 +251,24 @@ def test_a_range_that_an_administrator_adds_gives_addresses_that_are_served(
     stage.until_met(pod1, ("10.98.7.6", 80, "tcp"), SILENT)
     stage.withdraw("elsewhere")
     stage.send("DELETE", f"{ranges}/more")
+
+
+def test_kubectl_makes_services_of_each_type_and_the_examples(stage: Stage, pod1: str) -> None:
+    made = [("clusterip", "--tcp=80:8080"), ("nodeport", "--tcp=80:8080")]
+    made += [("loadbalancer", "--tcp=80:8080"), ("externalname", "--external-name=example.com")]
+    for kind, how in made:
+        real_lab.kubectl(stage.lab, "create", "service", kind, f"by-{kind}", how)
+        stage.services.append(f"by-{kind}")
+        if kind != "externalname":
+            spec = stage.change(f"by-{kind}", selector={"app": "web"})
+            stage.until_met(pod1, (spec["clusterIP"], 80, "tcp"), BOTH)
+    done = real_lab.podwire(stage.lab, "apply", "--wait", str(real_lab.ROOT / "examples/services"))
+    assert done.returncode == 0, done.stderr
+    where = ("get", "service", "plain", "-n", "square", "-o", "jsonpath={.spec.clusterIP}")
+    address = real_lab.kubectl(stage.lab, *where)
+    until("two pods answer", lambda: len(stage.met(pod1, address, 80)) == len(BOTH), 20)
+    assert look(stage.lab).problems == ()
+    real_lab.kubectl(stage.lab, "delete", "namespace", "square", "--wait=false")
 
 
 def balance(stage: Stage, name: str, address: str) -> None:

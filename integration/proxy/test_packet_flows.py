@@ -57,7 +57,9 @@ class Dialled:
     def _dial(self, world: World) -> dict[Case, list[Seen]]:
         groups: dict[Group, list[Case]] = {}
         for flow in world.flows:
-            group = Group(flow.source, flow.protocol == "sctp", flow.outcome == DROP)
+            group = Group(
+                flow.source, flow.protocol == "sctp", flow.outcome == DROP or bool(flow.deaf)
+            )
             groups.setdefault(group, []).extend((flow, family) for family in flow.families)
         with ThreadPoolExecutor(len(groups)) as threads:
             found = threads.map(lambda group: self._ask(world, group, groups[group]), groups)
@@ -91,6 +93,8 @@ def expected(flow: Flow) -> frozenset[str]:
     """Its ends as a client can tell them apart; the tracer can do better."""
     if flow.source == "node" and flow.protocol != "tcp" and flow.outcome in {DROP, REJECT}:
         return frozenset({STOPPED})
+    if flow.deaf:
+        return flow.ends - flow.deaf | {DROP}
     return frozenset({REJECT}) if flow.outcome == CLOSED else flow.ends
 
 

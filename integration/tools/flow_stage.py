@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
@@ -107,10 +108,19 @@ def _seen(outcome: str, text: str) -> Seen:
 @contextmanager
 def stage() -> Iterator[Stage]:
     """A stage, gone after the block."""
-    with flow_site.site() as netns:
+    with flow_site.site() as netns, _many_sockets():
         servers = Servers()
         try:
             servers.start(netns, PORTS)
             yield Stage(netns)
         finally:
             servers.close()
+
+
+@contextmanager
+def _many_sockets() -> Iterator[None]:
+    """Clients of every place at once, and their servers, are more than the usual 1,024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

@@ -31,6 +31,7 @@ from podwire_lab.machine import namespaces
 from podwire_lab.programs import echo
 from podwire_lab.show import reachability
 from podwire_lab.topology import Lab
+from podwire_lab.workloads import LONGEST_GRACE
 
 SPACE = "default"
 SERVICES = f"/api/v1/namespaces/{SPACE}/services"
@@ -41,6 +42,9 @@ PORTS = (8080, 9090)
 #: New connections whose answers show that all of two pods are met: 2 · 2⁻²⁴ says otherwise.
 MANY = 24
 
+#: Seconds. With 0 the API would forget the pod, and its kubelet that it is in a hurry.
+AT_ONCE = 1
+
 _MERGE = "application/merge-patch+json"
 _STUBBORN = """
 import runpy, signal, sys
@@ -49,6 +53,7 @@ signal.signal = lambda *_: None
 sys.argv = sys.argv[1:]
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
+_PATIENCE = {LONGEST_GRACE: "60"}
 _LINE = re.compile(r"pod=\w+/(?P<pod>\S+) node=(?P<node>\S+) client=\[?(?P<client>[^\s\]]+)\]?:")
 
 
@@ -141,7 +146,7 @@ class Stage:
             **spec.pop("container", {}),
         }
         body = {
-            "metadata": {"name": name, "labels": {"app": app}},
+            "metadata": {"name": name, "labels": {"app": app}, "annotations": _PATIENCE},
             "spec": {"nodeName": node, "containers": [container], **spec},
         }
         self.send("POST", PODS, body)
@@ -160,7 +165,7 @@ class Stage:
 
     def leave(self, name: str, grace: int = 0) -> None:
         """Tell a pod to go; with a grace it is terminating for so many seconds, and serves."""
-        self.send("DELETE", f"{PODS}/{name}", {"gracePeriodSeconds": grace})
+        self.send("DELETE", f"{PODS}/{name}", {"gracePeriodSeconds": grace or AT_ONCE})
         if not grace:
             self.pods.remove(name)
             netns = namespaces.path(namespaces.pod_netns(self.lab.name, SPACE, name))
@@ -265,7 +270,7 @@ class Stage:
                 self.send("DELETE", f"{SERVICES}/{name}")
         for name in self.pods:
             with suppress(ApiError):
-                self.send("DELETE", f"{PODS}/{name}", {"gracePeriodSeconds": 0})
+                self.send("DELETE", f"{PODS}/{name}", {"gracePeriodSeconds": AT_ONCE})
         for client in self.clients:
             client.socket.close()
         for made in (self.pods, self.services, self.clients):

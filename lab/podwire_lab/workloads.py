@@ -14,6 +14,7 @@ Sources: Kubernetes API reference, core/v1, apps/v1, discovery.k8s.io/v1.
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
 import msgspec
@@ -44,6 +45,11 @@ from podwire_core.selectors import LabelSelector
 HOSTNAME_LABEL = "kubernetes.io/hostname"
 #: The annotation that says which version of its template a pod was made from.
 REVISION = "podwire.lab/revision"
+
+#: The annotation that lets a pod take longer to go than LONGEST_GRACE_S, in whole seconds.
+LONGEST_GRACE = "podwire.lab/longest-grace"
+#: A lab's pods go quickly, whatever a manifest made for production says.
+LONGEST_GRACE_S = 3
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=10_000)]
 #: A DNS label, which is what Kubernetes asks for: it becomes part of a file's name.
@@ -243,6 +249,12 @@ class LabPod(Pod, frozen=True, kw_only=True):
     def revision(self) -> str:
         """The version of the template that it was made from."""
         return (self.metadata.annotations or {}).get(REVISION, "")
+
+    @property
+    def longest_grace(self) -> int:
+        """Seconds that it may take to go when it is told to, at most."""
+        asked = (self.metadata.annotations or {}).get(LONGEST_GRACE, "")
+        return int(asked) if re.fullmatch(r"[0-9]{1,5}", asked) else LONGEST_GRACE_S
 
     def port(self, wanted: int | str, protocol: Protocol) -> int | None:
         """A Service's targetPort in this pod; None when the pod declares no port of that name."""

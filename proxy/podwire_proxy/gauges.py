@@ -5,15 +5,17 @@ A walk over ten thousand of them would cost more than the change itself.
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import NamedTuple
 
-from podwire_core.family import FAMILIES
+from podwire_core.family import FAMILIES, Family
 from podwire_core.objects import Protocol
 from podwire_proxy.frontend import Backend, Frontend, Plan
+from podwire_proxy.skeleton import Uses
 
 
 class Lacking(NamedTuple):
-    """Frontends that drop because their policy is Local and no endpoint is on this node."""
+    """Services' ports that drop because their policy is Local and no endpoint is on this node."""
 
     internal: int = 0
     external: int = 0
@@ -26,19 +28,32 @@ class Lacking(NamedTuple):
 
 
 class Gauges:
-    """udp_serving, udp_changes, no_local: see Services."""
+    """udp_serving, udp_changes, no_local: see Services. uses: see skeleton."""
 
     def __init__(self) -> None:
         self.udp_serving: dict[Frontend, frozenset[Backend]] = {}
         self.udp_changes = 0
         self.no_local = {family: Lacking() for family in FAMILIES}
+        self._lacking: Counter[tuple[Family, Protocol, str, bool]] = Counter()
+        self._sticky = dict.fromkeys(FAMILIES, 0)
+        self._guarded = dict.fromkeys(FAMILIES, 0)
+
+    @property
+    def uses(self) -> dict[Family, Uses]:
+        """What some frontend of each family asks for."""
+        return {
+            family: Uses(self._sticky[family] > 0, self._guarded[family] > 0) for family in FAMILIES
+        }
 
     def replace(self, frontend: Frontend, before: Plan | None, now: Plan | None) -> None:
         """One frontend's plan became another."""
         for plan, step in ((before, -1), (now, 1)):
-            if plan is not None and plan.lacks_local:
-                lacking = self.no_local[frontend.family]
-                self.no_local[frontend.family] = lacking.changed(plan, step)
+            if plan is None:
+                continue
+            self._sticky[frontend.family] += step * (plan.affinity is not None)
+            self._guarded[frontend.family] += step * (plan.guard is not None)
+            if plan.lacks_local:
+                self._note_lacking(frontend, plan, step)
         if frontend.protocol is not Protocol.UDP:
             return
         if now is None:
@@ -46,3 +61,14 @@ class Gauges:
         else:
             self.udp_serving[frontend] = now.serving
         self.udp_changes += (before and before.serving) != (now and now.serving)
+
+    def _note_lacking(self, frontend: Frontend, plan: Plan, step: int) -> None:
+        """One Service's port counts once, at however many addresses from outside it drops."""
+        key = (frontend.family, frontend.protocol, plan.label, plan.external)
+        before = self._lacking[key]
+        self._lacking[key] += step
+        if not self._lacking[key]:
+            del self._lacking[key]
+        if not before or not self._lacking[key]:
+            lacking = self.no_local[frontend.family]
+            self.no_local[frontend.family] = lacking.changed(plan, step)

@@ -80,6 +80,7 @@ class Services:
         self._served: dict[Frontend, Served] = {}
         self._shares = Shares()
         self._gauges = Gauges()
+        self._uses = self._gauges.uses
         self._cluster = Cluster.of(node, self._options, Snapshot())
         self._layouts = self._cluster.layouts(self._options)
         self._fixed = self._fixed_objects()
@@ -126,7 +127,7 @@ class Services:
 
     @property
     def no_local(self) -> Mapping[Family, Lacking]:
-        """How many frontends drop because no endpoint is on this node."""
+        """How many Services' ports drop because no endpoint is on this node."""
         return self._gauges.no_local
 
     def backends(self, frontend: Frontend) -> tuple[Backend, ...]:
@@ -156,6 +157,8 @@ class Services:
             changed = self._update_frontend(frontend)
             if self._told:
                 answer.update(changed)
+        if self._uses != self._gauges.uses:
+            answer.update(self._refix())
         self._adopted = {}
         if self._told:
             self._note_forgotten(answer)
@@ -244,13 +247,7 @@ class Services:
         moved = cluster.place != self._cluster.place
         self._cluster = cluster
         answer = self._relayout(cluster.layouts(self._options))
-        before, self._fixed = self._fixed, self._fixed_objects()
-        for key in before.keys() - self._fixed.keys():
-            answer[key] = None
-        for key, each in self._fixed.items():
-            if before.get(key) != each:
-                answer[key] = each
-        return moved, answer
+        return moved, answer | self._refix()
 
     def _relayout(self, layouts: dict[Family, Layout]) -> dict[Key, Object | None]:
         """Chains that ask who is a pod, when no one could tell before, or no one can any more."""
@@ -265,11 +262,18 @@ class Services:
                 )
         return answer
 
+    def _refix(self) -> dict[Key, Object | None]:
+        """What Nodes, ServiceCIDRs and the sum of all Services say, where it says something new."""
+        self._uses = self._gauges.uses
+        before, self._fixed = self._fixed, self._fixed_objects()
+        gone = dict.fromkeys(before.keys() - self._fixed.keys())
+        return {**gone, **{k: v for k, v in self._fixed.items() if before.get(k) != v}}
+
     def _fixed_objects(self) -> dict[Key, Object]:
         """The skeleton and what Nodes and ServiceCIDRs say."""
         made: dict[Key, Object] = {}
-        for layout in self._layouts.values():
-            made |= by_key(skeleton(layout)) | by_key(standing(layout))
+        for family, layout in self._layouts.items():
+            made |= by_key(skeleton(layout, self._uses[family])) | by_key(standing(layout))
         return made | by_key(self._cluster.elements(self._options))
 
     def _note_forgotten(self, answer: Mapping[Key, Object | None]) -> None:

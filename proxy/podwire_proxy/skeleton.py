@@ -16,6 +16,9 @@
     postrouting   nat     100        masquerade, decided from the connection's original
                                      destination, so no packet mark is used
 
+Source ranges and the memory of clients are there while some Service asks for them: a chain of
+filters costs every packet of every connection.
+
 Priority 0 in forward is where the policy table sits too: both see addresses of pods, after
 DNAT and before SNAT.
 """
@@ -23,7 +26,9 @@ DNAT and before SNAT.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
+from podwire_core.family import Family
 from podwire_core.nft.expressions import (
     CT_STATE,
     CT_STATUS,
@@ -67,16 +72,27 @@ _TRANSLATED = Match(CT_STATUS, values=("dnat",))
 _NODEPORT = concat(L4PROTO, DPORT)
 
 
-def skeleton(layout: Layout) -> Iterator[Object]:
+class Uses(NamedTuple):
+    """What some Service of a family asks for."""
+
+    affinity: bool
+    guards: bool
+
+
+def skeleton(layout: Layout, uses: Uses) -> Iterator[Object]:
     """Every object of a family's table but what comes and goes; what is named comes first."""
     yield layout.table
     yield from _maps(layout)
     yield from _affinity(layout)
     yield from _sets(layout)
-    yield from _guard_chains(layout)
-    yield from _service_chains(layout)
+    if uses.guards:
+        yield from _guard_chains(layout)
+    if layout.options.localhost_nodeports and layout.family is Family.IPV4:
+        yield _localhost_chain(layout)
+    yield from _service_chains(layout, uses)
     yield from _refusal_chains(layout)
-    yield from _remember_chains(layout)
+    if uses.affinity:
+        yield from _remember_chains(layout)
     yield from _masquerade_chains(layout)
 
 
@@ -145,29 +161,32 @@ def _sets(layout: Layout) -> Iterator[Set]:
 
 
 def _guard_chains(layout: Layout) -> Iterator[Chain]:
-    home, family = layout.table, layout.family
+    home = layout.table
     guard = (Rule((_NEW, Vmap(_vip(layout), names.GUARDED)), "may its source dial it?"),)
     yield Chain(home, "guard-prerouting", guard, Hook("filter", "prerouting", -110))
     yield Chain(home, "guard-output", guard, Hook("filter", "output", -110))
-    loopback = LOOPBACK[family]
-    if layout.options.localhost_nodeports and loopback.version == 4:
-        # route_localnet would let neighbours reach what listens at 127.0.0.1 alone.
-        outside = Match(IIFNAME, values=("lo",), negated=True)
-        to_localhost = Match(daddr(family), values=(str(loopback),))
-        rule = Rule((outside, to_localhost, DROP), "localhost is for the node itself")
-        yield Chain(home, "guard-localhost", (rule,), Hook("filter", "prerouting", -300))
 
 
-def _service_chains(layout: Layout) -> Iterator[Chain]:
+def _localhost_chain(layout: Layout) -> Chain:
+    """route_localnet would let neighbours reach what listens at 127.0.0.1 alone."""
+    outside = Match(IIFNAME, values=("lo",), negated=True)
+    to_localhost = Match(daddr(layout.family), values=(str(LOOPBACK[layout.family]),))
+    rule = Rule((outside, to_localhost, DROP), "localhost is for the node itself")
+    return Chain(layout.table, "guard-localhost", (rule,), Hook("filter", "prerouting", -300))
+
+
+def _service_chains(layout: Layout, uses: Uses) -> Iterator[Chain]:
     choose = Vmap(PRIORITY, names.CHOICES)
     vip, nodeport = _vip(layout), _NODEPORT
-    rules = (
-        Rule((Vmap(vip, names.STICKY),), "a Service whose clients return"),
+    rules = [
         Rule((Load(PRIORITY, vip, names.FRONTENDS), choose), "a Service's address and port"),
-        Rule((*layout.to_node, Vmap(nodeport, names.STICKY_NODEPORTS)), "its NodePort"),
         Rule((*layout.to_node, Load(PRIORITY, nodeport, names.NODEPORTS), choose), "a NodePort"),
-    )
-    yield Chain(layout.table, "services", rules)
+    ]
+    if uses.affinity:
+        sticky = Vmap(nodeport, names.STICKY_NODEPORTS)
+        rules.insert(1, Rule((Vmap(vip, names.STICKY),), "one whose clients return"))
+        rules.append(Rule((*layout.to_node, sticky), "a NodePort whose clients return"))
+    yield Chain(layout.table, "services", tuple(rules))
     to_services = (Rule((jump("services"),), "is it for a Service?"),)
     yield Chain(layout.table, "prerouting", to_services, Hook("nat", "prerouting", -100))
     yield Chain(layout.table, "output", to_services, Hook("nat", "output", -100))
@@ -192,15 +211,22 @@ def _refusal_chains(layout: Layout) -> Iterator[Chain]:
         home,
         "unanswered",
         (
+            Rule((_TRANSLATED, RETURN), "has its endpoint"),
             Rule((Vmap(_vip(layout), names.UNAVAILABLE),), "no endpoint, or none here"),
-            Rule((*layout.to_node, nodeports), "a NodePort with none"),
             Rule((at_service, goto(names.REFUSE)), "a port that the Service does not have"),
             Rule((at_no_one, DROP), "an address that no Service has"),
         ),
     )
-    to_unanswered = (Rule((_NEW, jump("unanswered")), "for a Service, but no one answers?"),)
-    for name, hook in (("input", "input"), ("forward", "forward"), ("filter-output", "output")):
-        yield Chain(home, name, to_unanswered, Hook("filter", hook, 0))
+    to_unanswered = Rule((_NEW, jump("unanswered")), "for a Service, but no one answers?")
+    yield Chain(home, "forward", (to_unanswered,), Hook("filter", "forward", 0))
+    yield Chain(home, "filter-output", (to_unanswered,), Hook("filter", "output", 0))
+    at_node = (
+        Rule((_TRANSLATED, RETURN), "has its endpoint"),
+        Rule((*layout.to_node, nodeports), "a NodePort with none"),
+    )
+    yield Chain(home, "unanswered-nodeports", at_node)
+    to_nodeports = Rule((_NEW, jump("unanswered-nodeports")), "or for a NodePort?")
+    yield Chain(home, "input", (to_unanswered, to_nodeports), Hook("filter", "input", 0))
 
 
 def _remember_chains(layout: Layout) -> Iterator[Chain]:
@@ -236,17 +262,8 @@ def _masquerade_chains(layout: Layout) -> Iterator[Chain]:
     )
     yield Chain(home, names.TAKE_IT_FROM_NODE, (node,))
     rules = [Rule((hairpin, Masquerade()), "to itself: or it would answer itself directly")]
-    if layout.options.masquerade_all:
-        rules.append(Rule((to_service, Masquerade()), "to a Service, whoever asks"))
-    elif layout.from_pod:
-        outsider = Match(
-            layout.from_pod.expression,
-            layout.from_pod.values,
-            layout.from_pod.set,
-            negated=True,
-        )
-        rules.append(Rule((to_service, outsider, Masquerade()), "to a Service, from outside"))
-    rules.append(Rule((to_service, RETURN), "to a Service, from a pod"))
+    yield Chain(home, "masquerade-cluster", tuple(_cluster_rules(layout)))
+    rules.append(Rule((to_service, goto("masquerade-cluster")), "to a Service's own address"))
     for protocol in Protocol:
         known = Match(L4PROTO, values=(protocol.nft,))
         external = Vmap(_dialled(layout), names.EXTERNAL)
@@ -258,3 +275,12 @@ def _masquerade_chains(layout: Layout) -> Iterator[Chain]:
     yield Chain(home, "masquerade-service", tuple(rules))
     postrouting = (Rule((_TRANSLATED, jump("masquerade-service")), "was it for a Service?"),)
     yield Chain(home, "postrouting", postrouting, Hook("nat", "postrouting", 100))
+
+
+def _cluster_rules(layout: Layout) -> Iterator[Rule]:
+    """Who dials a Service's own address and is masqueraded: by default who is no pod."""
+    if layout.options.masquerade_all:
+        yield Rule((Masquerade(),), "whoever asks")
+    elif pod := layout.from_pod:
+        outsider = Match(pod.expression, pod.values, pod.set, negated=True)
+        yield Rule((outsider, Masquerade()), "from outside")

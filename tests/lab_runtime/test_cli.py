@@ -87,3 +87,12 @@ def test_who_does_not_run_is_a_problem_with_last_words(planned: Lab) -> None:
         "node2: its agent does not run",
     )
     assert run("status").exit_code == 0
+
+
+def test_nodes_stand_in_zones_in_turn_and_a_zone_is_a_labels_value() -> None:
+    zones = [node.zone for node in plan_lab("zoned", 3, zones=("a", "b")).nodes]
+    assert zones == ["a", "b", "a"]
+    assert {node.zone for node in plan_lab("plain", 2).nodes} == {""}
+    refused = run("up", "--zones", "a,not a label")
+    assert refused.exit_code == 2
+    assert "'not a label' is no label's value" in refused.output

@@ -12,7 +12,7 @@ import pytest
 from podwire_lab.kubelet.cni_client import CniError
 from podwire_lab.kubelet.pod import PodKeeper
 from podwire_lab.report import ContainerReport, Ended, Phase, PodReport
-from podwire_lab.workloads import LabContainer, LabPod, Probe
+from podwire_lab.workloads import LONGEST_GRACE, LabContainer, LabPod, Probe
 
 IPS = ("10.244.1.5", "fd00:10:244:1::5")
 
@@ -66,6 +66,7 @@ class FakeMachine:
     from_before: dict[str, FakeRunning] = field(default_factory=dict)
     standing: bool = False
     clears: int = 0
+    patience: float = 3
     graces: list[float] = field(default_factory=list)
     network: str = ""
     network_came: asyncio.Event = field(default_factory=asyncio.Event)
@@ -88,7 +89,7 @@ class FakeMachine:
 
     async def clear(self, grace: float) -> None:
         await asyncio.sleep(0)
-        assert 0 <= grace <= 3
+        assert 0 <= grace <= self.patience
         self.graces.append(grace)
         self.clears += 1
         self.standing = False
@@ -468,6 +469,24 @@ def test_a_pod_waits_for_the_network_and_begins_as_soon_as_it_is_there() -> None
         assert (machine.last.phase, machine.last.message) == (Phase.RUNNING, "")
 
     live(story, pod(), FakeMachine(network="no conflist"))
+
+
+@pytest.mark.parametrize(
+    ("asked", "grace"), [(None, 3.0), ("20", 20.0), ("60", 30.0), ("soon", 3.0), ("-1", 3.0)]
+)
+def test_a_pod_goes_quickly_unless_its_author_says_that_a_lab_shall_wait(
+    asked: str | None, grace: float
+) -> None:
+    async def story(keeper: PodKeeper, machine: FakeMachine, _: FakeClock) -> None:
+        machine.patience = 60
+        keeper.stop(30.0)
+        await settle()
+        assert machine.graces == [grace]
+
+    plain = pod(terminationGracePeriodSeconds=30)
+    annotations = {LONGEST_GRACE: asked} if asked else None
+    metadata = msgspec.structs.replace(plain.metadata, annotations=annotations)
+    live(story, msgspec.structs.replace(plain, metadata=metadata))
 
 
 def test_whoever_deletes_a_pod_says_how_long_it_may_take() -> None:

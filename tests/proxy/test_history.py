@@ -15,6 +15,7 @@ from podwire_core.nft.objects import Chain, Element, Key, Object, Table
 from podwire_core.nft.statements import Dnat, Match, Update, Verdict, Vmap
 from podwire_core.nft.transaction import transaction
 from podwire_core.snapshot import Change
+from podwire_proxy.elements import frontend_objects
 from podwire_proxy.options import Options
 from podwire_proxy.services import TABLES, Services
 
@@ -29,6 +30,7 @@ def test_any_history_ends_where_a_fresh_start_does(steps: Histories, options: Op
     assert stage.in_force == wanted, "what was told piece by piece is what is wanted"
     assert stage.nft.read(TABLES) == wanted
     assert not stage.owner._leftovers, "nothing that goes is still named by what stays"
+    assert not list(wanted_otherwise(stage.services)), "what is shared is wanted alike"
     fresh = Services(HERE, options=options)
     fresh.update(stage.snapshot, stage.snapshot.changes())
     assert without_order(wanted) == without_order(fingerprints(fresh))
@@ -92,6 +94,15 @@ def named_by(each: Object) -> Iterator[Key]:
                         yield (*home, "set", name)
                     case Vmap(map=name) | Dnat(map=name):
                         yield (*home, "set", name)
+
+
+def wanted_otherwise(services: Services) -> Iterator[Key]:
+    """Keys under which two frontends want something else."""
+    known: dict[Key, Object] = {}
+    for frontend, served in services._served.items():
+        for each in frontend_objects(services._layouts[frontend.family], frontend, served):
+            if known.setdefault(each.key, each) != each:
+                yield each.key
 
 
 def slots_behind_their_verdict(walk: Iterable[Object]) -> Iterator[Key]:

@@ -8,10 +8,15 @@ import pytest
 from proxy_stage import HERE, Stage, endpoints, node, service, service_cidr, sticky
 
 from podwire_core.nft.transaction import Transaction
+from podwire_core.objects import Service
 from podwire_proxy.chains import STANDING
 
 NONE: dict[str, int] = {}
 OUTSIDE: dict[str, Any] = {"nodePort": 30000, "balancer": ["1.1.1.1"], "externalIPs": ["2.2.2.2"]}
+GUARDED: dict[str, Any] = {
+    "balancer": ["1.1.2.5"],
+    "loadBalancerSourceRanges": ["192.168.0.0/16"],
+}
 READY, GONE = {"ready": True}, {"ready": False}
 
 
@@ -23,7 +28,7 @@ def counts(sent: Transaction) -> dict[str, int]:
 
 @pytest.fixture
 def stage() -> Stage:
-    """Its chains for one to three endpoints are in use by others already."""
+    """Others use chains for one to three endpoints already, source ranges and affinity."""
     made = Stage()
     made.put(node(HERE, "192.168.77.1", cidrs=["10.244.0.0/16"]))
     for number in (1, 2, 3):
@@ -31,6 +36,7 @@ def stage() -> Stage:
         spec = {**OUTSIDE, "nodePort": 31000 + number}
         spec |= {"balancer": [f"1.1.2.{number}"], "externalIPs": []}
         made.put(service(name, f"10.96.1.{number}", **spec), endpoints(name, *range(1, number + 1)))
+    made.put(sticky("other-4", "10.96.1.4"), service("other-5", "10.96.1.5", **GUARDED))
     return made
 
 
@@ -187,6 +193,27 @@ def test_a_sticky_service_has_two_chains_of_its_own(stage: Stage) -> None:
     assert counts(sent) == {"-element": 6, "+element": 1, "flush chain": 2, "-chain": 2}
 
 
+@pytest.mark.parametrize(
+    ("each", "chains"),
+    [
+        (sticky("web"), {"chosen", "remember"}),
+        (service("web", **GUARDED), {"guard-prerouting", "guard-output"}),
+    ],
+)
+def test_chains_that_cost_every_packet_are_there_while_some_service_asks(
+    each: Service, chains: set[str]
+) -> None:
+    stage = Stage()
+    stage.put(service("web"))
+    before = stage.in_force
+    assert not chains & stage.names("chain")
+    stage.put(each)
+    assert chains <= stage.names("chain")
+    assert not chains & stage.names("chain", "ip6"), "in its own family alone"
+    stage.put(service("web"))
+    assert stage.in_force == before
+
+
 # A Service with many addresses
 
 
@@ -210,7 +237,7 @@ def test_source_ranges_are_a_set_and_a_chain_that_equal_ones_share(stage: Stage)
     sent = stage.put(service("web", balancer=["1.1.1.1"], loadBalancerSourceRanges=ranges[:1]))
     assert counts(sent) == {"+set": 1, "+chain": 1, "+rule": 2, "-element": 1, "+element": 2}
     stage.put(service("two", "10.96.0.11"))
-    assert len([name for name in stage.names("set") if name.startswith("sources-")]) == 1
+    assert len([name for name in stage.names("set") if name.startswith("sources-")]) == 2
 
 
 def test_a_traffic_policy_changes_verdicts(stage: Stage) -> None:
@@ -285,8 +312,8 @@ def test_the_first_pods_that_are_known_rewrite_the_chains_that_ask_who_is_one() 
     stage.put(service("web", **spec), endpoints("web", 9, 10, here=[9]), node(HERE))
     sent = stage.put(node(HERE, cidrs=["10.244.0.0/16"]))
     assert counts(sent) == {
-        "flush chain": 3,  # masquerade-service, and by whom is asked, at NodePorts and elsewhere
-        "+rule": 9 + 3 + 3,
+        "flush chain": 3,  # who is masqueraded, and who dials, at NodePorts and elsewhere
+        "+rule": 1 + 3 + 3,
         "+element": 1,
     }
     assert counts(stage.put(node(HERE)))["-element"] == 1

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from proxy_stage import HERE, Stage, endpoints, node, service, sticky
 
+from podwire_core.family import Family
 from podwire_core.nft.desired import Walk
 from podwire_core.objects import ObjectName, Service
 from podwire_core.snapshot import Snapshot
@@ -63,6 +66,68 @@ def test_nothing_is_kept_of_what_comes_and_goes(stage: Stage) -> None:
         stage.put(each, endpoints("third", 77))
         stage.remove(each, endpoints("third"))
     assert (len(stage.services._shares._elements), len(stage.services._shares._named)) == kept
+
+
+def test_an_endpoint_that_only_the_world_is_sent_to_may_reach_itself() -> None:
+    stage = Stage()
+    hints: tuple[dict[str, Any], ...] = (
+        {"hints": {"forZones": [{"name": "a"}]}},
+        {"hints": {"forZones": [{"name": "b"}]}},
+    )
+    stage.put(node(HERE, zone="a"))
+    stage.put(service("web", nodePort=30000, externalTrafficPolicy="Local"))
+    stage.put(endpoints("web", 1, **hints[0]), endpoints("web", 2, name="b", here=[2], **hints[1]))
+    assert stage.backends("node:30000/TCP") == ("10.244.0.1",)
+    assert stage.elements("hairpin") == {"10.244.0.2 . 10.244.0.2": ""}
+
+
+# What others ask
+
+LOCAL: dict[str, Any] = {"internalTrafficPolicy": "Local", "externalTrafficPolicy": "Local"}
+MANY: dict[str, Any] = {"nodePort": 30000, "balancer": ["1.1.1.1"], "externalIPs": ["2.2.2.2"]}
+
+
+@pytest.mark.parametrize(
+    ("promise", "each", "here", "internal", "external"),
+    [
+        ("none lacks any under policy Cluster", service("web", **MANY), [], 0, 0),
+        ("inside", service("web", internalTrafficPolicy="Local"), [], 1, 0),
+        ("a port outside once, not each address", service("web", **MANY, **LOCAL), [], 1, 1),
+        ("some are here", service("web", **MANY, **LOCAL), [2], 0, 0),
+        ("who cannot be dialled from outside", service("web", **LOCAL), [], 1, 0),
+    ],
+)
+def test_how_many_ports_lack_a_local_endpoint(
+    promise: str, each: Service, here: list[int], internal: int, external: int
+) -> None:
+    stage = Stage()
+    stage.put(each)
+    assert stage.services.no_local[Family.IPV4] == (0, 0), "none at all is no lack"
+    stage.put(endpoints("web", 1, 2, here=here))
+    assert stage.services.no_local[Family.IPV4] == (internal, external), promise
+    assert stage.services.no_local[Family.IPV6] == (0, 0)
+    stage.remove(each)
+    assert stage.services.no_local[Family.IPV4] == (0, 0)
+
+
+def test_udp_conversations_go_on_with_all_that_serve() -> None:
+    stage = Stage()
+    port = {"name": "", "port": 53, "protocol": "UDP"}
+    stage.put(service("dns", protocol="UDP", nodePort=30053), service("web", "10.96.0.11"))
+    assert set(stage.services.udp_serving.values()) == {frozenset()}
+    ending = {"conditions": {"ready": False, "serving": True, "terminating": True}}
+    stage.put(endpoints("dns", 1, port=port), endpoints("dns", 2, name="b", port=port, **ending))
+    served = {str(each): rows for each, rows in stage.services.udp_serving.items()}
+    assert set(served) == {"10.96.0.10:80/UDP", "node:30053/UDP"}
+    assert {tuple(sorted(b.address for b in rows)) for rows in served.values()} == {
+        ("10.244.0.1", "10.244.0.2")
+    }
+    seen = stage.services.udp_changes
+    stage.put(endpoints("web", 7))
+    assert stage.services.udp_changes == seen, "TCP is no concern of it"
+    stage.remove(service("dns"))
+    assert stage.services.udp_serving == {}
+    assert stage.services.udp_changes > seen
 
 
 # Whose slice is it

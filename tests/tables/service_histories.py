@@ -106,7 +106,7 @@ def services(draw: st.DrawFn) -> KubernetesObject:
 
 @st.composite
 def plain_services(draw: st.DrawFn, name: str = "") -> KubernetesObject:
-    """A Service as most are: an address of its own, a port or two, a NodePort, perhaps a balancer."""
+    """A Service as most are: an address and ports of its own, perhaps a balancer."""
     name = name or draw(NAMES)
     address = VIPS["abc".index(name)]
     ports = draw(st.sampled_from(PORTS[:3]))

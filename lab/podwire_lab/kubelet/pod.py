@@ -29,8 +29,6 @@ from podwire_lab.workloads import LabContainer, LabPod
 T = TypeVar("T")
 
 _FINISHED = (Phase.SUCCEEDED, Phase.FAILED)
-#: A lab's pods go quickly, whatever a manifest made for production says.
-_LONGEST_GRACE = 3.0
 
 
 class Machine(Starter, Protocol):
@@ -184,7 +182,7 @@ class PodKeeper:
         await self._insist(self._clear)
 
     async def _clear(self) -> None:
-        await self._machine.clear(min(self._grace, _LONGEST_GRACE))
+        await self._machine.clear(min(self._grace, float(self.pod.longest_grace)))
 
     async def _insist(self, act: Callable[[], Awaitable[T]]) -> T:
         """Try until it works; what went wrong is in the report meanwhile."""

@@ -3,9 +3,10 @@
     c   sticky:80   node:30080   same    a NodePort remembers with its ClusterIP
     who first       then         end     promise
 
-same: the first's endpoint. kept: the same, if it is one that the second may reach at all, else
-any of those. free: any of those, the second being another port's or another client's ("d:" in
-front of it says whose). A memory is of one port of one Service, whatever way it was dialled.
+same: the first's endpoint. free: any of those that serve the second, which is another port's,
+another list's or another client's ("d:" in front of it says whose). A memory is of one list of one
+Service's port, whatever way it was dialled: policies that are not Local have one list, so one
+memory (docs/decisions/07).
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from flows.objects import Document, Port, Svc
 from flows.rows import Flow, table
 from flows.world import World
 
-Relation = Literal["same", "kept", "free"]
+Relation = Literal["same", "free"]
 
 _COLUMNS = re.compile(r" {2,}")
 _STICKY: Document = {"sessionAffinity": "ClientIP"}
@@ -36,9 +37,7 @@ class Story:
 
     def allowed(self, end: str) -> frozenset[str]:
         """Where the second may end once the first has ended at `end`."""
-        if self.relation == "free" or (self.relation == "kept" and end not in self.then.ends):
-            return self.then.ends
-        return frozenset({end})
+        return frozenset({end}) if self.relation == "same" else self.then.ends
 
 
 _PORTS = (
@@ -115,11 +114,11 @@ _STORIES = """
     c        outer.lb:80    outer.lb:80     same  a pod on the short circuit stays with its own
     node     outer.lb:80    node:30082      same  so does the node
     c        outer:80       outer.lb:80     same  a pod inside, then on the short circuit
-    outside  outer:80       outer.lb:80     kept  all endpoints, then the local ones
-    outside  outer.lb:80    outer:80        same  the local ones, then all
+    outside  outer:80       outer.lb:80     free  all endpoints, then the local ones
+    outside  outer.lb:80    outer:80        free  the local ones, then all
     c        inner:80       inner:80        same  a local Service remembers
-    c        inner:80       inner.lb:80     same  local inside, then all outside
-    c        inner.lb:80    inner:80        kept  all outside, then local inside
+    c        inner:80       inner.lb:80     free  local inside, then all outside
+    c        inner.lb:80    inner:80        free  all outside, then local inside
 """
 
 

@@ -62,7 +62,7 @@ CLUSTER_IP = table("""
 HAIRPIN = table("""
     a        one:80      a*         a pod reaches itself through its Service
     a        web:80      a* b       only the way back to oneself is masqueraded
-    d        far:80      a d*       a pod of another node reaches itself, too
+    d        far:80      a d        a pod of another node reaches itself on that node alone
     b        trio:80/udp   b*       a pod reaches itself over UDP
     c        trio:80/sctp  c*       a pod reaches itself over SCTP
 """)

@@ -19,12 +19,12 @@ SERVICES = (
 
 PODS = """
     c        web:80       a d     a pod of this node keeps its address
-    d        web:80       a d*    a pod of another node keeps its address
+    d        web:80       a d     a pod of another node keeps its address
     stray    web:80       a* d*   a pod of no known network is masqueraded
     outside  web:80       a* d*   the world is masqueraded
     node     web:80       a* d*   the node is masqueraded
     c        outer.lb:80  a d     a pod of this node takes the short circuit
-    d        outer.lb:80  a d*    a pod of another node takes the short circuit
+    d        outer.lb:80  a d     a pod of another node takes the short circuit
     stray    outer.lb:80  a       a pod of no known network does not
     node     outer.lb:80  a* d*   the node takes a short circuit of its own
     outside  outer.lb:80  a       the world does not

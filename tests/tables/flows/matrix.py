@@ -80,7 +80,7 @@ def _flows(pods: tuple[str, ...] | None, *, masquerade_all: bool) -> Iterator[Fl
                     f"{source} dials {service} by its {kind} address",
                     "cluster" if at_node else kind,
                     masqueraded=frozenset(
-                        f"{end}:8080" for end in ends if masqueraded or end == source
+                        f"{end}:8080" for end in ends if masqueraded or end == source == "a"
                     ),
                 )
 

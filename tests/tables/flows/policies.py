@@ -69,7 +69,7 @@ EXTERNAL_LOCAL = table("""
     c        outer.ext:80  a d     an external address: a pod reaches all endpoints
     c        node:30081    a d     a NodePort: a pod reaches all endpoints
     c        outer.ext:80/udp   a d    an external address, UDP: a pod reaches all endpoints
-    d        outer.lb:80   a d*    a pod of another node reaches all endpoints
+    d        outer.lb:80   a d     a pod of another node reaches all endpoints
     a        outer.lb:80   a* d    a pod reaches itself
     node     outer.lb:80   a* d*   a balancer's address: the node reaches all endpoints
     node     outer.ext:80  a* d*   an external address: the node reaches all endpoints

@@ -21,6 +21,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from flows.places import REMOTE_PODS
 from podwire_core.family import Family
 
 REJECT, DROP, AWAY, CLOSED = "REJECT", "DROP", "AWAY", "CLOSED"
@@ -49,6 +50,14 @@ class Flow:
     protocol: str = "tcp"
     masqueraded: frozenset[str] = frozenset()
     families: Sequence[Family] = tuple(Family)
+
+    @property
+    def deaf(self) -> frozenset[str]:
+        """Ends that cannot answer: a pod of another node that is sent to itself (decisions/08)."""
+        if self.source not in REMOTE_PODS:
+            return frozenset()
+        own = {end for end in self.ends if end.startswith(f"{self.source}:")}
+        return frozenset(own - self.masqueraded)
 
     @property
     def outcome(self) -> str:
