@@ -115,7 +115,7 @@ def test_udp_conversations_go_on_with_all_that_serve() -> None:
     port = {"name": "", "port": 53, "protocol": "UDP"}
     stage.put(service("dns", protocol="UDP", nodePort=30053), service("web", "10.96.0.11"))
     assert set(stage.services.udp_serving.values()) == {frozenset()}
-    ending = {"conditions": {"ready": False, "serving": True, "terminating": True}}
+    ending: dict[str, Any] = {"conditions": {"ready": False, "serving": True, "terminating": True}}
     stage.put(endpoints("dns", 1, port=port), endpoints("dns", 2, name="b", port=port, **ending))
     served = {str(each): rows for each, rows in stage.services.udp_serving.items()}
     assert set(served) == {"10.96.0.10:80/UDP", "node:30053/UDP"}
