@@ -1,7 +1,7 @@
 """The growth curves: load, one change and connect() over the number of Services, as SVG and PNG.
 
-Numbers on both axes are logarithmic, so that what grows as fast as the Services is a straight line
-at 45 degrees and what grows with their square is twice as steep.
+Both axes are logarithmic: what grows with the square of the Services is twice as steep as what
+grows with their number.
 """
 
 from __future__ import annotations

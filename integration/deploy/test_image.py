@@ -25,7 +25,7 @@ from rendered import DEPLOY, OVERLAYS
 from scratch import Netns, until
 
 NODE = "node1"
-#: MiB, without the base: what a node pulls more than Debian.
+#: MB, without the base: what a node pulls more than Debian.
 MOST_MB = 110
 
 

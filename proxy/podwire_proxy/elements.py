@@ -45,8 +45,14 @@ def frontend_objects(layout: Layout, frontend: Frontend, served: Served) -> Iter
 
     The verdict that leads to it comes last.
     """
+    yield from slots_of(layout, frontend, served)
+    yield from beside_slots(layout, frontend, served)
+
+
+def beside_slots(layout: Layout, frontend: Frontend, served: Served) -> Iterator[Object]:
+    """The same without its slots, which no one shares and of which there are most."""
     plan = served.plan
-    yield from _slots(layout, frontend, served)
+    yield from _hairpins(layout, served)
     yield from _kind(layout, frontend, plan)
     if plan.affinity:
         yield from _affinity(layout, frontend, served, plan.affinity)
@@ -55,12 +61,16 @@ def frontend_objects(layout: Layout, frontend: Frontend, served: Served) -> Iter
     yield from _verdicts(layout, frontend, served)
 
 
-def _slots(layout: Layout, frontend: Frontend, served: Served) -> Iterator[Element]:
+def slots_of(layout: Layout, frontend: Frontend, served: Served) -> Iterator[Element]:
+    """Its slots in both maps."""
     for second, backends in ((False, served.first), (True, served.second)):
         name = _slot_map(frontend, second=second)
         for slot, backend in enumerate(backends):
             key = _slot_parts(frontend, slot)
             yield Element(layout.table, name, key, (backend.address, str(backend.port)))
+
+
+def _hairpins(layout: Layout, served: Served) -> Iterator[Element]:
     near = served.plan.near
     if near:
         for address in sorted({each.address for each in (*served.first, *served.second)} & near):

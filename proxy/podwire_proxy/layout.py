@@ -54,9 +54,12 @@ TAKE_NODE_ADDRESS = "masquerade-all"
 TAKE_IT_FROM_NODE = "masquerade-node"
 
 
+_TABLES = {family: Table(family, TABLE_NAME) for family in Family}
+
+
 def table(family: Family) -> Table:
     """The proxy's table of a family."""
-    return Table(family, TABLE_NAME)
+    return _TABLES[family]
 
 
 def slots(protocol: Protocol, *, nodeport: bool, second: bool = False) -> str:

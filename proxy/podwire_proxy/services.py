@@ -34,7 +34,7 @@ from podwire_core.snapshot import Change, Snapshot
 from podwire_proxy import layout as names
 from podwire_proxy.chains import standing
 from podwire_proxy.cluster import Cluster
-from podwire_proxy.elements import Served, frontend_objects
+from podwire_proxy.elements import Served, beside_slots, frontend_objects, slots_of
 from podwire_proxy.frontend import Backend, Frontend, Plan
 from podwire_proxy.gauges import Gauges, Lacking
 from podwire_proxy.health import HealthCheck
@@ -154,9 +154,10 @@ class Services:
         for name in sorted(dirty):
             touched |= self._update_service(name, snapshot.get(Service, name))
         for frontend in sorted(touched):
-            changed = self._update_frontend(frontend)
             if self._told:
-                answer.update(changed)
+                answer.update(self._update_frontend(frontend))
+            else:
+                self._begin_frontend(frontend)
         if self._uses != self._gauges.uses:
             answer.update(self._refix())
         self._adopted = {}
@@ -173,7 +174,9 @@ class Services:
         yield from (each for each in self._shares.walk() if each.key not in self._fixed)
         for frontend in sorted(self._served):
             layout = self._layouts[frontend.family]
-            for each in frontend_objects(layout, frontend, self._served[frontend]):
+            served = self._served[frontend]
+            yield from slots_of(layout, frontend, served)
+            for each in beside_slots(layout, frontend, served):
                 if not is_shared(each):
                     yield each
 
@@ -224,6 +227,16 @@ class Services:
             self._problems[name] = planned.problems
         if planned.health:
             self._health[name] = planned.health
+
+    def _begin_frontend(self, frontend: Frontend) -> None:
+        """The first update: all is told at once, by a walk (see wanted)."""
+        now = self._frontends.winners.get(frontend)
+        if now is not None:
+            served = Served.after(None, now, frontend, self._adopted)
+            self._served[frontend] = served
+            self._gauges.replace(frontend, None, now)
+            layout = self._layouts[frontend.family]
+            self._shares.begin(beside_slots(layout, frontend, served))
 
     def _update_frontend(self, frontend: Frontend) -> Mapping[Key, Object | None]:
         """Objects that changed because this frontend's plan did."""

@@ -49,6 +49,11 @@ class Shares:
                 answer[key] = each
         return answer
 
+    def begin(self, objects: Iterable[Object]) -> None:
+        """A frontend came, of whose objects no one asks what changed."""
+        for each in by_key(filter(is_shared, objects)).values():
+            self._take(each)
+
     def walk(self) -> Iterator[Object]:
         """Everything that someone wants; a chain comes behind those it leads to."""
         for key in sorted(self._named):

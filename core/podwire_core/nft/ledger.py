@@ -5,9 +5,9 @@ Elements are filed under their set by their key's text alone, so that no tuple i
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 
-from podwire_core.nft.objects import Key
+from podwire_core.nft.objects import Element, Key, Object
 
 
 class Ledger(MutableMapping[Key, str]):
@@ -48,6 +48,15 @@ class Ledger(MutableMapping[Key, str]):
         made = Ledger(self._plain)
         made._sets = {home: dict(elements) for home, elements in self._sets.items()}
         return made
+
+    def file(self, objects: Iterable[Object]) -> None:
+        """Hold what objects want to be in force, without a tuple for each element on the way."""
+        for each in objects:
+            if isinstance(each, Element):
+                home = (*each.table.key, "element", each.set)
+                self._sets.setdefault(home, {})[each.key_text] = each.fingerprint
+            else:
+                self._plain[each.key] = each.fingerprint
 
     def file_set(self, key: Key, elements: dict[str, str]) -> None:
         """Hold these elements (key text → fingerprint) of the set with this key, as they are."""

@@ -19,7 +19,7 @@ comments are what is compared. They are at most 128 bytes (NFTNL_UDATA_COMMENT_M
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from podwire_core.family import Family
 from podwire_core.nft.expressions import Expression, Part, parts_of, typeof
@@ -48,15 +48,14 @@ def comment_text(words: str, suffix: str = "") -> str:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table of one family."""
+    """A table of one family. key: family and name, kept, because every element asks for it."""
 
     family: Family
     name: str
+    key: Key = field(init=False, repr=False, compare=False)
 
-    @property
-    def key(self) -> Key:
-        """Family and name."""
-        return (self.family.nft, self.name)
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "key", (self.family.nft, self.name))
 
     @property
     def fingerprint(self) -> str:
@@ -242,7 +241,7 @@ class Element:
     @property
     def fingerprint(self) -> str:
         """Value and comment."""
-        return element_fingerprint(self.data_text, self.comment)
+        return element_fingerprint(self.data_text, self.comment if self.words else "")
 
 
 def element_fingerprint(data_text: str, comment: str) -> str:

@@ -21,6 +21,7 @@ from itertools import islice
 
 from podwire_core.delta import Delta
 from podwire_core.errors import NftError
+from podwire_core.garbage import collection_paused
 from podwire_core.nft import entries
 from podwire_core.nft.desired import Walk
 from podwire_core.nft.kernel import Nft
@@ -32,6 +33,7 @@ from podwire_core.nft.transaction import (
     Several,
     Transaction,
     Verb,
+    filling,
     set_of,
     sweep,
     transaction,
@@ -110,12 +112,12 @@ class Owner:
         """Fill tables that are not there, in parts; what one part names is in an earlier one."""
         objects = want.objects()
         numbers: Counter[tuple[str, str]] = Counter()
-        while part := {each.key: each for each in islice(objects, PART)}:
-            difference = Delta(added=part)
-            sent = transaction(difference)
-            self._commit(sent)
-            self._remember(difference)
-            numbers.update(sent.counts())
+        with collection_paused():
+            while part := list(islice(objects, PART)):
+                sent = filling(part)
+                self._commit(sent)
+                self.in_force.file(part)
+                numbers.update(sent.counts())
         return Several(numbers=dict(numbers))
 
     def _differing(self, want: Mapping[Key, Object]) -> dict[Key, Object | None]:

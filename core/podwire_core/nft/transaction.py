@@ -15,7 +15,7 @@ used that lost its last reference in the same transaction.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -170,6 +170,18 @@ def _body(element: Object | Gone) -> str:
     return _element_text(element) if isinstance(element, Element) else element.key[4]
 
 
+def filling(objects: Sequence[Object]) -> Transaction:
+    """Steps 1, 4 and 5 for objects that nothing holds a place of yet."""
+    commands = [Command(Verb.ADD, each) for each in objects if isinstance(each, Table)]
+    commands += [Command(Verb.ADD, each) for each in objects if isinstance(each, Set)]
+    commands += [Command(Verb.ADD, each) for each in objects if isinstance(each, Chain)]
+    commands += list(_rules(each for each in objects if isinstance(each, Chain)))
+    elements = [each for each in objects if isinstance(each, Element)]
+    elements.sort(key=lambda element: (element.table.key, element.set))
+    commands += [Command(Verb.ADD, element) for element in elements]
+    return Transaction(tuple(commands))
+
+
 def transaction(change: Delta[Key, Object], emptied: AbstractSet[Key] = frozenset()) -> Transaction:
     """Steps 1 to 5 for a difference. What is removed but no element or table waits for sweep().
 
@@ -189,7 +201,7 @@ def transaction(change: Delta[Key, Object], emptied: AbstractSet[Key] = frozense
     commands += [Command(Verb.FLUSH, each) for each in changed if isinstance(each, Chain)]
     commands += list(_rules(each for each in (*new, *changed) if isinstance(each, Chain)))
     elements = [each for each in (*new, *changed) if isinstance(each, Element)]
-    elements.sort(key=lambda element: element.key[:4])
+    elements.sort(key=lambda element: (element.table.key, element.set))
     commands += [Command(Verb.ADD, element) for element in elements]
     return Transaction(tuple(commands))
 

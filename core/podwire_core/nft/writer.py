@@ -53,6 +53,9 @@ _ATTRIBUTE = struct.Struct("=HH")
 _CODE = struct.Struct("=i")
 
 
+_Home = tuple[Key, str]  # a table's key, and a set of it
+
+
 class _Codec(NamedTuple):
     """How a set's keys and values are written."""
 
@@ -73,7 +76,7 @@ class Writer:
 
     def __init__(self) -> None:
         self._questions = Questions()
-        self._codecs: dict[Key, _Codec | None] = {}
+        self._codecs: dict[_Home, _Codec | None] = {}
         self._sequence = 0
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETFILTER)
         weakref.finalize(self, self._socket.close)
@@ -101,28 +104,30 @@ class Writer:
             messages += self._messages(verb, home, list(commands))
         self._send(messages)
 
-    def _codec(self, home: Key) -> _Codec | None:
+    def _codec(self, home: _Home) -> _Codec | None:
         if home not in self._codecs:
             self._codecs[home] = self._learn(home)
         return self._codecs[home]
 
-    def _learn(self, home: Key) -> _Codec | None:
-        names = name(1, home[1]) + name(2, home[3])
+    def _learn(self, home: _Home) -> _Codec | None:
+        (family, table), set_name = home
+        names = name(1, table) + name(2, set_name)
         try:
-            found = Declared(self._questions.one(netlink.GETSET, home[0], names))
+            found = Declared(self._questions.one(netlink.GETSET, family, names))
             if found.interval:
                 return None
             return _Codec(found.key(), found.values())
         except (Absent, Unreadable):
             return None
 
-    def _messages(self, verb: Verb, home: Key, commands: Sequence[Command]) -> Iterator[_Message]:
+    def _messages(self, verb: Verb, home: _Home, commands: Sequence[Command]) -> Iterator[_Message]:
         """None of them is too long for its attribute."""
         codec = self._codec(home)
         if codec is None:
             raise Unreadable
         kind, pack = (_NEW, _added(codec)) if verb is Verb.ADD else (_DELETE, _deleted(codec))
-        head = bytes([netlink.FAMILIES[home[0]], 0, 0, 0]) + name(1, home[1]) + name(2, home[3])
+        (family, table), set_name = home
+        head = bytes([netlink.FAMILIES[family], 0, 0, 0]) + name(1, table) + name(2, set_name)
         part: list[bytes] = []
         size = first = 0
         for index, command in enumerate(commands):
@@ -199,37 +204,66 @@ def _is_element(command: Command) -> bool:
     return isinstance(each, Gone) and len(each.key) == 5 and command.verb is Verb.DELETE
 
 
-def _home(command: Command) -> Key:
-    """Family, table, "set", name."""
-    key = command.object.key
-    return (key[0], key[1], "set", key[3])
+def _home(command: Command) -> _Home:
+    """Table and set."""
+    each = command.object
+    if isinstance(each, Element):
+        return each.table.key, each.set
+    return each.key[:2], each.key[3]
 
 
 def _added(codec: _Codec) -> Callable[[Command], bytes]:
+    """What packs an element. Most have a key and a value of known lengths, and nothing else."""
+    key_words, data = codec.key.value, codec.data
+    key_only = _Frame(codec.key.length, 0)
+    both = _Frame(codec.key.length, data.length if data else 0)
+
     def pack(command: Command) -> bytes:
         each = command.object
         assert isinstance(each, Element)  # noqa: S101 - see _is_element
-        parts = _nested(_KEY, _attribute(VALUE, codec.key.value(each.parts)))
+        key = key_words(each.parts)
+        if each.data is None and not each.words:
+            return key_only.pack(key)
         if isinstance(each.data, Verdict):
-            parts += _nested(_DATA, _verdict(each.data))
-        elif each.data is not None:
-            if codec.data is None:
-                raise Unreadable
-            parts += _nested(_DATA, _attribute(VALUE, codec.data.value(each.data)))
+            rest = _nested(_DATA, _verdict(each.data))
+        elif each.data is None:
+            rest = b""
+        elif data is None:
+            raise Unreadable
+        elif not each.words:
+            return both.pack(key, data.value(each.data))
+        else:
+            rest = _nested(_DATA, _attribute(VALUE, data.value(each.data)))
         if each.words:
             comment = each.comment.encode() + b"\0"
-            parts += _attribute(_USERDATA, bytes([0, len(comment)]) + comment)
-        return _nested(_ELEM, parts)
+            rest += _attribute(_USERDATA, bytes([0, len(comment)]) + comment)
+        return _nested(_ELEM, _nested(_KEY, _attribute(VALUE, key)) + rest)
 
     return pack
 
 
 def _deleted(codec: _Codec) -> Callable[[Command], bytes]:
+    frame, key_words = _Frame(codec.key.length, 0), codec.key.value
+
     def pack(command: Command) -> bytes:
-        words = command.object.key[4].split(" . ")
-        return _nested(_ELEM, _nested(_KEY, _attribute(VALUE, codec.key.value(words))))
+        return frame.pack(key_words(command.object.key[4].split(" . ")))
 
     return pack
+
+
+class _Frame:
+    """The headers of an element of known lengths: always the same bytes."""
+
+    def __init__(self, key_length: int, data_length: int) -> None:
+        key = _nested(_KEY, _attribute(VALUE, bytes(key_length)))
+        data = _nested(_DATA, _attribute(VALUE, bytes(data_length))) if data_length else b""
+        self._before = _nested(_ELEM, key + data)[:12]
+        self._between = bytes(-key_length % 4) + data[:8]
+        self._after = bytes(-data_length % 4)
+
+    def pack(self, key: bytes, data: bytes = b"") -> bytes:
+        """An element with this key and value."""
+        return self._before + key + self._between + data + self._after
 
 
 def _verdict(verdict: Verdict) -> bytes:

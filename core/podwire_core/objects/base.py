@@ -46,7 +46,10 @@ class Protocol(StrEnum):
     @property
     def nft(self) -> str:
         """nft's spelling."""
-        return self.value.lower()
+        return _NFT_PROTOCOLS[self]
+
+
+_NFT_PROTOCOLS = {protocol: protocol.value.lower() for protocol in Protocol}
 
 
 class Struct(msgspec.Struct, frozen=True, rename=_api_spelling, omit_defaults=True, gc=False):
