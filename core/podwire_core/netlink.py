@@ -50,14 +50,29 @@ def nested(kind: int, *attributes_: bytes) -> bytes:
 
 def attributes(data: bytes, offset: int = 0) -> dict[int, bytes]:
     """Values by type, of a list that repeats no type. A broken tail is left out."""
-    found, end = {}, len(data) - _ATTRIBUTE.size
+    return dict(each_attribute(data, offset))
+
+
+def each_attribute(data: bytes, offset: int = 0) -> Iterator[tuple[int, bytes]]:
+    """(type, value) in order: lists may repeat a type."""
+    end = len(data) - _ATTRIBUTE.size
     while offset <= end:
         length, kind = _ATTRIBUTE.unpack_from(data, offset)
         if length < _ATTRIBUTE.size:
-            break
-        found[kind & _TYPE] = data[offset + 4 : offset + length]
+            return
+        yield kind & _TYPE, data[offset + 4 : offset + length]
         offset += (length + 3) & ~3
-    return found
+
+
+def split(data: bytes) -> Iterator[tuple[int, int, int, bytes]]:
+    """(type, flags, sequence, body) of each message of a datagram. A broken tail is left out."""
+    offset = 0
+    while offset + _HEADER.size <= len(data):
+        length, kind, flags, sequence, _ = _HEADER.unpack_from(data, offset)
+        if length < _HEADER.size:
+            return
+        yield kind, flags, sequence, data[offset + _HEADER.size : offset + length]
+        offset += (length + 3) & ~3
 
 
 class Conversation:
@@ -112,7 +127,7 @@ class Conversation:
 
     def _answers(self) -> Iterator[bytes]:
         while True:
-            for kind, sequence, body in _split(self._socket.recv(_RECEIVE_BYTES)):
+            for kind, _, sequence, body in split(self._socket.recv(_RECEIVE_BYTES)):
                 if sequence != self._sequence:
                     continue  # the rest of an answer that came too late
                 if kind in {_ERROR, _DONE}:
@@ -123,22 +138,11 @@ class Conversation:
     def _verdicts(self, count: int) -> Iterator[int]:
         first = self._sequence - count + 1
         while True:
-            for kind, sequence, body in _split(self._socket.recv(_RECEIVE_BYTES)):
+            for kind, _, sequence, body in split(self._socket.recv(_RECEIVE_BYTES)):
                 if kind == _ERROR and sequence >= first:
                     yield _code(body)
                     if sequence == self._sequence:
                         return
-
-
-def _split(data: bytes) -> Iterator[tuple[int, int, bytes]]:
-    """(type, sequence, body) of each message."""
-    offset = 0
-    while offset + _HEADER.size <= len(data):
-        length, kind, _, sequence, _ = _HEADER.unpack_from(data, offset)
-        if length < _HEADER.size:
-            return
-        yield kind, sequence, data[offset + _HEADER.size : offset + length]
-        offset += (length + 3) & ~3
 
 
 def _code(body: bytes) -> int:

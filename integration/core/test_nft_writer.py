@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Iterable
 
 import pytest
@@ -160,3 +161,10 @@ def test_a_set_that_someone_made_anew_is_asked_for_again(home: Netns, base: Kern
 def test_words_that_are_none_are_refused_by_name(base: Kernel, words: tuple[str, ...]) -> None:
     with pytest.raises(NftError):
         base.commit(adding([Element(TABLE, VERDICTS.name, words, goto("there"))]))
+
+
+def test_what_is_longer_than_the_socket_takes_is_libnftables(base: Kernel) -> None:
+    """In a user namespace no one may have a larger buffer than everyone's."""
+    base._elements._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    base.commit(adding(verdict(number) for number in range(1000)))
+    assert sum("element" in key for key in base.read([TABLE])) == 1000

@@ -15,13 +15,14 @@ from contextlib import ExitStack
 
 import msgspec
 
-from podwire_core.errors import ConntrackError, NftError, ObjectError
+from podwire_core.errors import ConntrackError, ObjectError
 from podwire_core.family import FAMILIES, Family
 from podwire_core.nft.kernel import Nft
 from podwire_core.nft.monitor import Monitor
 from podwire_core.nft.owner import Owner
-from podwire_core.objects import EndpointSlice, Node, ObjectName, Protocol, Service
+from podwire_core.objects import EndpointSlice, Node, ObjectName, Service
 from podwire_core.snapshot import Change, Snapshot
+from podwire_node.affinity import ForgottenClients, Question
 from podwire_node.metrics import Metrics
 from podwire_node.programmer import Programmer
 from podwire_node.settings.agent_config import AgentConfig
@@ -31,7 +32,6 @@ from podwire_node.stale import Run, StaleConnections
 from podwire_node.web.health import HealthState
 from podwire_node.web.pages import health_pages, metrics_pages
 from podwire_node.web.server import Fixed, Web
-from podwire_proxy import layout
 from podwire_proxy.services import TABLES, Services
 
 log = logging.getLogger(__name__)
@@ -54,6 +54,8 @@ class Serving(Programmer):
             Web(self._health, list(_sites(config, self._health, self.metrics)))
         )
         self._stale = _stale_connections(self.metrics, stack)
+        self._clients = ForgottenClients(self._nftables)
+        stack.callback(self._clients.close)
         self._submitted = -1
         self._triggered: dict[Family, list[str]] = {family: [] for family in FAMILIES}
         self._failures_told = 0
@@ -73,6 +75,7 @@ class Serving(Programmer):
         """See Work."""
         yield from super().watched()
         yield from self._web.watched()
+        yield from self._clients.watched()
 
     def take(self, snapshot: Snapshot, changes: Sequence[Change]) -> None:
         """See Work."""
@@ -85,8 +88,11 @@ class Serving(Programmer):
 
     def sync(self, now: float) -> float | None:
         """See Work."""
-        if self.in_sync and not self._taken:
-            return None
+        again = self._sync(now) if self._taken or not self.in_sync else None
+        more = self.in_sync and self._clients.forget()
+        return now if more else again
+
+    def _sync(self, now: float) -> float | None:
         self._health.queued()
         full = self.compares_everything
         began = time.monotonic()
@@ -118,7 +124,7 @@ class Serving(Programmer):
         """What may be done now that all that is wanted is in the kernel."""
         self._taken = False
         self._health.updated()
-        self._forget_clients()
+        self._look_for_clients()
         if self._stale and self._submitted != self._services.udp_changes:
             self._submitted = self._services.udp_changes
             self._stale.submit(dict(self._services.udp_serving))
@@ -130,28 +136,11 @@ class Serving(Programmer):
             self.metrics.no_local(family, **lacking._asdict())
         self.metrics.elements(self.name, len(self._nftables.in_force))
 
-    def _forget_clients(self) -> None:
-        """Those that were sent to what is no endpoint any more are new again."""
-        for family, protocol in sorted(self._services.forgetful):
-            try:
-                self._forget_clients_of(family, protocol)
-            except NftError as error:  # they are looked at again with the next sync
-                log.warning("%s: clients of endpoints that went: %s", self.name, error)
-            else:
-                self._services.forgetful.discard((family, protocol))
-
-    def _forget_clients_of(self, family: Family, protocol: Protocol) -> None:
-        table, names = layout.table(family), layout.affinity(protocol)
-        addresses, ports = (self._nftables.entries(table, name) for name in names)
-        gone = [
-            client
-            for client, address in addresses.items()
-            if not self._services.may_return(
-                family, protocol, client, f"{address} . {ports.get(client, '')}"
-            )
-        ]
-        for name in names:
-            self._nftables.forget(table, name, gone)
+    def _look_for_clients(self) -> None:
+        """Those that were sent to what is no endpoint any more are to be new again."""
+        asked = list(self._services.forgetful)
+        self._services.forgetful.clear()
+        self._clients.look(Question(each, self._services.members(*each)) for each in asked)
 
 
 def _sites(config: AgentConfig, health: HealthState, metrics: Metrics) -> Iterable[Fixed]:

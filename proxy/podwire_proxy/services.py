@@ -135,11 +135,9 @@ class Services:
         served = self._served.get(frontend)
         return served.first if served else ()
 
-    def may_return(self, family: Family, protocol: Protocol, client: str, endpoint: str) -> bool:
-        """Whether a remembered client (`8134 . 21 . 17 . 4`) may go to `10.244.1.9 . 80` again."""
-        *_, high, low = client.split(" . ")
-        name = names.members(protocol)
-        return self._shares.wants(family, name, f"{high} . {low} . {endpoint}")
+    def members(self, family: Family, protocol: Protocol) -> frozenset[str]:
+        """Whom remembered clients may be returned to: `17 . 4 . 10.244.1.9 . 80`, see layout."""
+        return self._shares.texts(family, names.members(protocol))
 
     def update(self, snapshot: Snapshot, changes: Sequence[Change]) -> Mapping[Key, Object | None]:
         """See Desired.update. The first answer is a walk: use it before the next update."""

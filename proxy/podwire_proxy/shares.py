@@ -71,9 +71,9 @@ class Shares:
         for text in self._elements.get((family, name), ()):
             yield Element(names.table(family), name, tuple(text.split(" . ")))
 
-    def wants(self, family: Family, name: str, text: str) -> bool:
-        """Whether someone wants this element of a shared set."""
-        return text in self._elements.get((family, name), ())
+    def texts(self, family: Family, name: str) -> frozenset[str]:
+        """The keys of a shared set's elements that someone wants."""
+        return frozenset(self._elements.get((family, name), ()))
 
     def _take(self, each: Object) -> bool:
         """Whether it was not wanted before, or otherwise."""

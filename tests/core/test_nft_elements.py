@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from podwire_core.netlink import attributes
 from podwire_core.nft.datatypes import (
     INET_PROTO,
     INET_SERVICE,
@@ -20,7 +21,7 @@ from podwire_core.nft.datatypes import (
     layout,
 )
 from podwire_core.nft.elements import elements
-from podwire_core.nft.netlink import attributes, fields_of, messages, userdata
+from podwire_core.nft.netlink import fields_of, messages, userdata
 from podwire_core.nft.sets import Declared
 
 #: What GETSET answered, and what GETSETELEM did.

@@ -16,8 +16,9 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
+from podwire_core.netlink import attributes, each_attribute
 from podwire_core.nft.datatypes import Layout, Unreadable
-from podwire_core.nft.netlink import attributes, each_attribute, fields_of, number, text, userdata
+from podwire_core.nft.netlink import fields_of, number, text, userdata
 from podwire_core.nft.objects import element_fingerprint
 from podwire_core.nft.sets import VALUE, Declared
 

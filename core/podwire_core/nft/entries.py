@@ -9,7 +9,7 @@ reading it and deleting it, and the kernel refuses a transaction that deletes on
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from podwire_core.errors import NftError
 from podwire_core.nft.objects import Table
@@ -18,41 +18,62 @@ from podwire_core.nft.transaction import Command, Gone, Transaction, Verb
 PART = 1000  # entries of one transaction: where one is gone, the rest is sent again
 _ABSENT = "No such file or directory"
 
+_Part = dict[str, tuple[str, ...]]  # keys, and the sets that each is to go from
+
 
 def forget(
     table: Table,
-    name: str,
+    names: Sequence[str],
     keys: Collection[str],
     entries: Callable[[Table, str], Mapping[str, str]],
     commit: Callable[[Transaction], None],
 ) -> int:
-    """Delete entries of a dynamic set by their key texts; returns how many were deleted.
+    """Delete entries of dynamic sets by their key texts; returns how many were deleted.
 
+    names: sets whose equal keys tell halves of one thing. Both go in one commit: of what has lost
+    one half, the next packet would write down that half anew, and it fits the other no more.
     Those that went by themselves are no error. entries, commit: as of kernel.Nft.
     """
     ordered = sorted(keys)
-    waiting = [ordered[first : first + PART] for first in range(0, len(ordered), PART)]
+    waiting = [
+        dict.fromkeys(ordered[first : first + PART], tuple(names))
+        for first in range(0, len(ordered), PART)
+    ]
     deleted = 0
     while waiting:
         part = waiting.pop()
         try:
-            commit(_deletion(table, name, part))
+            commit(_deletion(table, names, part))
         except NftError as error:
             if _ABSENT not in str(error):
                 raise
-            waiting += _again(part, entries(table, name))
+            waiting += _again(part, {name: entries(table, name) for name in names})
         else:
-            deleted += len(part)
+            deleted += sum(map(len, part.values()))
     return deleted
 
 
-def _deletion(table: Table, name: str, keys: Collection[str]) -> Transaction:
-    gone = (Gone((*table.key, "element", name, key)) for key in keys)
+def _deletion(table: Table, names: Sequence[str], part: _Part) -> Transaction:
+    gone = (
+        Gone((*table.key, "element", name, key))
+        for name in names
+        for key, where in part.items()
+        if name in where
+    )
     return Transaction(tuple(Command(Verb.DELETE, each) for each in gone))
 
 
-def _again(part: list[str], there: Mapping[str, str]) -> list[list[str]]:
-    """What is left to delete of a part that was refused, in two halves; one alone is given up."""
-    left = [key for key in part if key in there]
-    middle = (len(left) + 1) // 2
-    return [half for half in (left[:middle], left[middle:]) if half and len(part) > 1]
+def _again(part: _Part, there: Mapping[str, Mapping[str, str]]) -> list[_Part]:
+    """What is left to delete of a part that was refused, in two halves.
+
+    One alone that is refused though it is there is given up.
+    """
+    left: _Part = {}
+    for key, names in part.items():
+        if found := tuple(name for name in names if key in there[name]):
+            left[key] = found
+    if len(part) == 1 and left == part:
+        return []
+    rows = list(left.items())
+    middle = (len(rows) + 1) // 2
+    return [dict(half) for half in (rows[:middle], rows[middle:]) if half]

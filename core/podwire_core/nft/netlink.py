@@ -1,7 +1,7 @@
 """nf_tables' own netlink (linux/netfilter/nf_tables.h), as far as we read it: no writing here.
 
-    message     nlmsghdr (length, type, flags, sequence, port), nfgenmsg (family, …), attributes
-    attribute   length, type, value, padded to four bytes; numbers in values are big-endian
+    message     podwire_core.netlink's, whose header is nfgenmsg (family, version, resource)
+    attribute   the same; numbers in values are big-endian
     dump        a question whose answer is many messages, made while they are received
 
 A dump that a commit fell into says so (NLM_F_DUMP_INTR); every commit makes a new generation.
@@ -19,6 +19,7 @@ from collections.abc import Generator, Iterator
 from contextlib import suppress
 
 from podwire_core.errors import NftError
+from podwire_core.netlink import attribute, attributes, split
 
 GETTABLE, GETCHAIN, GETRULE, GETSET, GETSETELEM = 1, 4, 7, 10, 13  # NFT_MSG_*
 NEWGEN, GETGEN = 15, 16
@@ -33,9 +34,7 @@ _SOL_NETLINK, _JOIN, _LEAVE = 270, 1, 2  # NETLINK_ADD_MEMBERSHIP, NETLINK_DROP_
 _SO_RCVBUFFORCE = 33  # CAP_NET_ADMIN may go past net.core.rmem_max
 _CODE = struct.Struct("=i")
 _HEADER = struct.Struct("=IHHII")
-_ATTRIBUTE = struct.Struct("=HH")
 _BODY = 4  # bytes of struct nfgenmsg, after which the attributes begin
-_TYPE = 0x3FFF  # without NLA_F_NESTED and NLA_F_NET_BYTEORDER
 RECEIVE_BYTES = 1 << 16  # the kernel makes dumps in datagrams of up to 32 KB
 ANSWER_SECONDS = 10.0
 
@@ -69,7 +68,7 @@ def leave(ears: socket.socket) -> None:
 
 def messages(data: bytes) -> Iterator[tuple[int, bytes]]:
     """(NFT_MSG_*, nfgenmsg and attributes) of each nf_tables message in a datagram."""
-    for kind, _, _, body in _split(data):
+    for kind, _, _, body in split(data):
         if kind >> 8 == _SUBSYSTEM:
             yield kind & 0xFF, body
 
@@ -77,11 +76,6 @@ def messages(data: bytes) -> Iterator[tuple[int, bytes]]:
 def family_of(body: bytes) -> str:
     """nft's word for a message's family, "?" for those that are never ours."""
     return next((word for word, number in FAMILIES.items() if body[:1] == bytes([number])), "?")
-
-
-def attributes(data: bytes, offset: int = 0) -> Attributes:
-    """Values by type. A broken tail is left out."""
-    return dict(each_attribute(data, offset))
 
 
 def generation_of(body: bytes) -> int:
@@ -92,17 +86,6 @@ def generation_of(body: bytes) -> int:
 def fields_of(body: bytes) -> Attributes:
     """The attributes of a message."""
     return attributes(body, _BODY)
-
-
-def each_attribute(data: bytes, offset: int = 0) -> Iterator[tuple[int, bytes]]:
-    """(type, value) in order: lists repeat a type."""
-    end = len(data) - _ATTRIBUTE.size
-    while offset <= end:
-        length, kind = _ATTRIBUTE.unpack_from(data, offset)
-        if length < _ATTRIBUTE.size:
-            return
-        yield kind & _TYPE, data[offset + 4 : offset + length]
-        offset += (length + 3) & ~3
 
 
 def number(value: bytes | None) -> int:
@@ -127,19 +110,7 @@ def userdata(value: bytes | None) -> Attributes:
 
 def name(kind: int, value: str) -> bytes:
     """An attribute that holds a name."""
-    data = value.encode() + b"\0"
-    return _ATTRIBUTE.pack(4 + len(data), kind) + data + b"\0" * (-len(data) % 4)
-
-
-def _split(data: bytes) -> Iterator[tuple[int, int, int, bytes]]:
-    """(type, flags, sequence, body) of each message."""
-    offset = 0
-    while offset + _HEADER.size <= len(data):
-        length, kind, flags, sequence, _ = _HEADER.unpack_from(data, offset)
-        if length < _HEADER.size:
-            return
-        yield kind, flags, sequence, data[offset + _HEADER.size : offset + length]
-        offset += (length + 3) & ~3
+    return attribute(kind, value.encode() + b"\0")
 
 
 class Questions:
@@ -193,7 +164,7 @@ class Questions:
 
     def _answers(self) -> Iterator[bytes]:
         while True:
-            for kind, flags, sequence, body in _split(self._receive()):
+            for kind, flags, sequence, body in split(self._receive()):
                 if sequence != self._sequence:
                     continue  # the rest of an answer that came too late
                 self.interrupted |= bool(flags & _INTERRUPTED)

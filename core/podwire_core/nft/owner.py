@@ -3,7 +3,7 @@
     adopt()           read the kernel: after a start, a failure, or someone else's change
     replace(want)     make the tables exactly this; sends what differs
     change(some)      the same for some keys only; costs nothing for the rest
-    forget(keys)      entries that packets wrote into a dynamic set: no one wants those
+    forget(keys)      entries that packets wrote into dynamic sets: no one wants those
 
 The middle two send at most one transaction and then sweep away chains and sets that nothing
 names any more. When nothing differs, nothing is sent: a restarted agent disturbs no packet.
@@ -104,9 +104,9 @@ class Owner:
         """Key text → data text of what packets wrote into a dynamic set of ours."""
         return self._nft.entries(table, name)
 
-    def forget(self, table: Table, name: str, keys: Collection[str]) -> int:
-        """Delete entries of a dynamic set; those that are gone are no error. Returns how many."""
-        return entries.forget(table, name, keys, self._nft.entries, self._commit)
+    def forget(self, table: Table, names: Sequence[str], keys: Collection[str]) -> int:
+        """Delete entries of dynamic sets, of all at once; see entries.forget. Returns how many."""
+        return entries.forget(table, names, keys, self._nft.entries, self._commit)
 
     def _fill(self, want: Walk) -> Transaction:
         """Fill tables that are not there, in parts; what one part names is in an earlier one."""

@@ -19,6 +19,7 @@ from contextlib import closing, contextmanager
 from math import prod
 
 from podwire_core.errors import NftError
+from podwire_core.netlink import attributes
 from podwire_core.nft import netlink
 from podwire_core.nft.datatypes import Unreadable
 from podwire_core.nft.elements import Row, elements, rows_of, spelled
@@ -28,7 +29,6 @@ from podwire_core.nft.netlink import (
     Absent,
     Attributes,
     Questions,
-    attributes,
     name,
     number,
     text,

@@ -10,8 +10,9 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from podwire_core.netlink import attributes
 from podwire_core.nft.datatypes import NUMGEN, Datatype, Layout, Unreadable, layout
-from podwire_core.nft.netlink import Attributes, attributes, number, text, userdata
+from podwire_core.nft.netlink import Attributes, number, text, userdata
 
 _NAME, _FLAGS, _KEY_TYPE, _KEY_LEN, _DATA_TYPE, _DATA_LEN = 2, 3, 4, 5, 6, 7  # NFTA_SET_*
 _USERDATA, _COUNT = 13, 20  # NFTA_SET_*

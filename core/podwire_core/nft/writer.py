@@ -11,15 +11,18 @@ All of a batch is put in force or none (linux/netfilter/nfnetlink.h, nf_tables.h
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import struct
 import weakref
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from itertools import groupby
 from typing import NamedTuple
 
 from podwire_core.errors import NftError
+from podwire_core.netlink import attribute, nested, split
 from podwire_core.nft import netlink
 from podwire_core.nft.datatypes import Layout, Unreadable
 from podwire_core.nft.netlink import Absent, Questions, name
@@ -35,7 +38,6 @@ _NETFILTER, _SUBSYSTEM = 12, 10  # NETLINK_NETFILTER, NFNL_SUBSYS_NFTABLES
 _BATCH_BEGIN, _BATCH_END = 0x10, 0x11  # NFNL_MSG_BATCH_*
 _NEW, _DELETE = 12, 14  # NFT_MSG_NEWSETELEM, NFT_MSG_DELSETELEM
 _REQUEST, _ACK, _CREATE = 0x1, 0x4, 0x400  # NLM_F_*
-_NESTED = 0x8000  # NLA_F_NESTED
 _ERROR = 2  # NLMSG_ERROR
 _SOL_NETLINK, _CAP_ACK = 270, 10  # NETLINK_CAP_ACK: an error does not repeat the question
 _SO_SNDBUFFORCE = 32
@@ -49,7 +51,6 @@ _CODES = {
     VerdictKind.RETURN: -5,
 }
 _HEADER = struct.Struct("=IHHII")
-_ATTRIBUTE = struct.Struct("=HH")
 _CODE = struct.Struct("=i")
 
 
@@ -81,7 +82,8 @@ class Writer:
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETFILTER)
         weakref.finalize(self, self._socket.close)
         self._socket.setsockopt(_SOL_NETLINK, _CAP_ACK, 1)
-        self._socket.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, SEND_BYTES)
+        with suppress(PermissionError):  # in a user namespace: what is too long is libnftables'
+            self._socket.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, SEND_BYTES)
         self._socket.settimeout(netlink.ANSWER_SECONDS)
         self._socket.bind((0, 0))
 
@@ -97,7 +99,10 @@ class Writer:
         return all(map(self._codec, {_home(each) for each in commands}))
 
     def commit(self, transaction: Transaction) -> None:
-        """Put in force what takes() takes. Raises NftError, and Unreadable for odd words."""
+        """Put in force what takes() takes. Raises NftError, and Unreadable for odd words.
+
+        Unreadable too for what is longer than our buffer: nothing of it is in force then.
+        """
         messages: list[_Message] = []
         groups = groupby(transaction.commands, lambda command: (command.verb, _home(command)))
         for (verb, home), commands in groups:
@@ -133,11 +138,11 @@ class Writer:
         for index, command in enumerate(commands):
             item = pack(command)
             if size + len(item) > MESSAGE_BYTES:
-                yield _Message(kind, head + _nested(_LIST, b"".join(part)), commands[first:index])
+                yield _Message(kind, head + nested(_LIST, b"".join(part)), commands[first:index])
                 part, size, first = [], 0, index
             part.append(item)
             size += len(item)
-        yield _Message(kind, head + _nested(_LIST, b"".join(part)), commands[first:])
+        yield _Message(kind, head + nested(_LIST, b"".join(part)), commands[first:])
 
     def _send(self, messages: Sequence[_Message]) -> None:
         subsystem = bytes([0, 0]) + _SUBSYSTEM.to_bytes(2, "big")
@@ -156,6 +161,8 @@ class Writer:
             self._socket.send(b"".join(data))
             self._hear(range(begin, last + 1), about)
         except OSError as error:
+            if error.errno == errno.EMSGSIZE:  # nothing was sent
+                raise Unreadable from error
             raise NftError(f"the kernel gave no answer: {error}") from error
 
     def _packed(self, kind: int, flags: int, body: bytes) -> bytes:
@@ -167,7 +174,7 @@ class Writer:
         """Wait for the last answer; the first refusal is what is told."""
         refusal: NftError | None = None
         while True:
-            for kind, sequence, body in _answers(self._socket.recv(netlink.RECEIVE_BYTES)):
+            for kind, _, sequence, body in split(self._socket.recv(netlink.RECEIVE_BYTES)):
                 if kind != _ERROR or sequence not in ours:
                     continue  # of an answer that came too late
                 code = -_CODE.unpack_from(body)[0]
@@ -178,16 +185,6 @@ class Writer:
                         self.forget()
                         raise refusal
                     return
-
-
-def _answers(data: bytes) -> Iterator[tuple[int, int, bytes]]:
-    offset = 0
-    while offset + _HEADER.size <= len(data):
-        length, kind, _, sequence, _ = _HEADER.unpack_from(data, offset)
-        if length < _HEADER.size:
-            return
-        yield kind, sequence, data[offset + _HEADER.size : offset + length]
-        offset += (length + 3) & ~3
 
 
 def _refusal(code: int, commands: Sequence[Command]) -> NftError:
@@ -225,7 +222,7 @@ def _added(codec: _Codec) -> Callable[[Command], bytes]:
         if each.data is None and not each.words:
             return key_only.pack(key)
         if isinstance(each.data, Verdict):
-            rest = _nested(_DATA, _verdict(each.data))
+            rest = nested(_DATA, _verdict(each.data))
         elif each.data is None:
             rest = b""
         elif data is None:
@@ -233,11 +230,11 @@ def _added(codec: _Codec) -> Callable[[Command], bytes]:
         elif not each.words:
             return both.pack(key, data.value(each.data))
         else:
-            rest = _nested(_DATA, _attribute(VALUE, data.value(each.data)))
+            rest = nested(_DATA, attribute(VALUE, data.value(each.data)))
         if each.words:
             comment = each.comment.encode() + b"\0"
-            rest += _attribute(_USERDATA, bytes([0, len(comment)]) + comment)
-        return _nested(_ELEM, _nested(_KEY, _attribute(VALUE, key)) + rest)
+            rest += attribute(_USERDATA, bytes([0, len(comment)]) + comment)
+        return nested(_ELEM, nested(_KEY, attribute(VALUE, key)) + rest)
 
     return pack
 
@@ -255,9 +252,9 @@ class _Frame:
     """The headers of an element of known lengths: always the same bytes."""
 
     def __init__(self, key_length: int, data_length: int) -> None:
-        key = _nested(_KEY, _attribute(VALUE, bytes(key_length)))
-        data = _nested(_DATA, _attribute(VALUE, bytes(data_length))) if data_length else b""
-        self._before = _nested(_ELEM, key + data)[:12]
+        key = nested(_KEY, attribute(VALUE, bytes(key_length)))
+        data = nested(_DATA, attribute(VALUE, bytes(data_length))) if data_length else b""
+        self._before = nested(_ELEM, key + data)[:12]
         self._between = bytes(-key_length % 4) + data[:8]
         self._after = bytes(-data_length % 4)
 
@@ -267,14 +264,6 @@ class _Frame:
 
 
 def _verdict(verdict: Verdict) -> bytes:
-    code = _attribute(1, struct.pack("!i", _CODES[verdict.kind]))  # NFTA_VERDICT_CODE
+    code = attribute(1, struct.pack("!i", _CODES[verdict.kind]))  # NFTA_VERDICT_CODE
     chain = name(2, verdict.chain) if verdict.chain else b""  # NFTA_VERDICT_CHAIN
-    return _nested(VERDICT, code + chain)
-
-
-def _attribute(kind: int, value: bytes) -> bytes:
-    return _ATTRIBUTE.pack(4 + len(value), kind) + value + b"\0" * (-len(value) % 4)
-
-
-def _nested(kind: int, value: bytes) -> bytes:
-    return _attribute(kind | _NESTED, value)
+    return nested(VERDICT, code + chain)

@@ -97,7 +97,8 @@ class Node(ClusterObject, frozen=True):
     @property
     def internal_ips(self) -> tuple[str, ...]:
         """Its addresses on the cluster's network, in the order the API lists them."""
-        return tuple(row.address for row in self.status.addresses or () if row.type == "InternalIP")
+        rows = (row for row in self.status.addresses or () if row.type == "InternalIP")
+        return tuple(row.address for row in rows if row.address)
 
     @property
     def zone(self) -> str:
