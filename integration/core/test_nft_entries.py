@@ -191,7 +191,7 @@ def test_any_number_of_a_key_is_read_as_written(
     send(home)
     expected = {f"127.0.0.1 . {each} . 9": "127.0.0.1 . 99" for each in NUMBERS}
     assert owner.entries(TABLE, "clients") == expected
-    assert owner.forget(TABLE, ["clients"], expected) == len(NUMBERS)
+    assert owner.forget(TABLE, ("clients",), expected) == len(NUMBERS)
     assert owner.entries(TABLE, "clients") == {}
 
 
@@ -222,7 +222,7 @@ def test_a_hashed_client_returns_by_two_maps_to_where_it_went(
     assert found[0].keys() == found[1].keys()
     (text,) = found[0]
     assert text.endswith(" . 7 . 4294967295")
-    assert owner.forget(table, list(data), [text]) == 2
+    assert owner.forget(table, tuple(data), [text]) == 2
     restarted = Owner(kernel, [table])
     restarted.adopt()
     assert not restarted.sync(world(table, *maps, first, last))
@@ -231,7 +231,7 @@ def test_a_hashed_client_returns_by_two_maps_to_where_it_went(
 def test_a_map_that_is_not_there_has_no_entries(owner: Owner) -> None:
     assert owner.entries(TABLE, "nothing") == {}
     assert owner.entries(Table(V6, "podwire-test"), "clients") == {}
-    assert owner.forget(TABLE, ["nothing"], ["10.1.1.1 . 1 . 1", "10.1.1.2 . 1 . 1"]) == 0
+    assert owner.forget(TABLE, ("nothing",), ["10.1.1.1 . 1 . 1", "10.1.1.2 . 1 . 1"]) == 0
 
 
 def test_a_comment_of_someone_elses_is_no_part_of_the_data(home: Netns, owner: Owner) -> None:
@@ -283,7 +283,7 @@ def test_forgetting_is_ours_and_takes_nothing_else(
     send(home)
     put(kernel, some(1, 2500))
     assert monitor.foreign(0)
-    assert owner.forget(TABLE, ["clients"], texts(some(1, 2500))) == 2500
+    assert owner.forget(TABLE, ("clients",), texts(some(1, 2500))) == 2500
     assert owner.commits == -(-2500 // entries.PART)
     assert not monitor.foreign(owner.commits)
     assert owner.entries(TABLE, "clients") == MET
@@ -291,7 +291,7 @@ def test_forgetting_is_ours_and_takes_nothing_else(
 
 def test_entries_that_went_meanwhile_are_no_error(owner: Owner, kernel: Kernel) -> None:
     put(kernel, some(1, 900))
-    assert owner.forget(TABLE, ["clients"], texts([*some(1, 900), *some(2, 2000)])) == 900
+    assert owner.forget(TABLE, ("clients",), texts([*some(1, 900), *some(2, 2000)])) == 900
     assert owner.entries(TABLE, "clients") == {}
 
 

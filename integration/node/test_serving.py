@@ -123,6 +123,12 @@ class Node:
         table = layout.table(family)
         return dict(self.kernel.entries(table, layout.affinity(Protocol.TCP).addresses))
 
+    def serving(self, family: Family) -> set[str]:
+        """Addresses of the endpoints that TCP is sent to."""
+        table, name = layout.table(family), layout.slots(Protocol.TCP, nodeport=False)
+        there = self.kernel.read([table]).items()
+        return {value.split(" . ")[0] for key, value in there if key[2:4] == ("element", name)}
+
     def dial(self, source: str, family: Family, times: int = 1) -> list[str]:
         """Which pods answer that many connections to the Service."""
         found = []
@@ -156,7 +162,7 @@ def node(namespaces: dict[str, Netns], tmp_path: Path) -> Iterator[Node]:
     finally:
         made.stop(signal.SIGKILL)
         for family in Family:
-            made.home.run("nft", "destroy" if False else "add", "table", *layout.table(family).key)
+            made.home.run("nft", "add", "table", *layout.table(family).key)
             made.home.run("nft", "delete", "table", *layout.table(family).key)
 
 
@@ -193,7 +199,8 @@ def test_a_client_of_an_endpoint_that_went_is_new_and_others_stay(
     for source in sources:
         assert node.dial(source, family, 3) == [stays] * 3, source
     node.endpoints("a", "b")
-    until("both serve again", lambda: node.status().get("in_sync", False))
+    both = {ADDRESSES[each][family] for each in ("a", "b")}
+    until("both serve again", lambda: node.serving(family) == both)
     for source in sources:
         assert set(node.dial(source, family, 4)) == {stays}, source
 

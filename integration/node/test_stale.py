@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, suppress
 from functools import partial
 from pathlib import Path
@@ -124,6 +124,11 @@ def reaches(server: socket.socket, client: socket.socket) -> None:
     until("the client reaches the server", lambda: hears(server, client), 5)
 
 
+def submit(stale: StaleConnections, frontends: Mapping[Frontend, frozenset[Backend]]) -> None:
+    """NodePorts answer at every address of the node."""
+    stale.submit(frontends, [family.everything for family in FAMILIES])
+
+
 def compared(stale: StaleConnections) -> None:
     until("everything was compared", lambda: stale.idle, 5)
 
@@ -132,11 +137,11 @@ def test_a_client_that_never_reconnects_goes_on_to_the_new_endpoint(world: World
     first, second = world.server(world.a), world.server(world.b)
     stale, client = world.stale(), world.client(world.vip)
     world.lead(world.vip, world.a)
-    stale.submit({world.vip: frozenset({world.a})})
+    submit(stale, {world.vip: frozenset({world.a})})
     reaches(first, client)
     world.lead(world.vip, world.b)
     assert hears(first, client)  # as the kernel would have it for ever
-    stale.submit({world.vip: frozenset({world.b})})
+    submit(stale, {world.vip: frozenset({world.b})})
     reaches(second, client)
     assert stale.deleted_total == 1
 
@@ -148,7 +153,7 @@ def test_who_talks_to_an_endpoint_that_stays_is_not_disturbed(world: World) -> N
     reaches(first, client)
     before = world.conversations()
     stale = world.stale()
-    stale.submit({world.vip: frozenset({world.a, world.b})})
+    submit(stale, {world.vip: frozenset({world.a, world.b})})
     compared(stale)
     assert stale.runs == 1
     assert world.conversations() == before
@@ -158,10 +163,10 @@ def test_without_endpoints_no_conversation_stays(world: World) -> None:
     first = world.server(world.a)
     stale, client = world.stale(), world.client(world.vip)
     world.lead(world.vip, world.a)
-    stale.submit({world.vip: frozenset({world.a})})
+    submit(stale, {world.vip: frozenset({world.a})})
     reaches(first, client)
     world.lead(world.vip)
-    stale.submit({world.vip: frozenset()})
+    submit(stale, {world.vip: frozenset()})
     until("it is forgotten", lambda: world.conversations() == [])
 
 
@@ -169,10 +174,10 @@ def test_of_a_service_that_is_gone_no_conversation_stays(world: World) -> None:
     first = world.server(world.a)
     stale, client = world.stale(), world.client(world.vip)
     world.lead(world.vip, world.a)
-    stale.submit({world.vip: frozenset({world.a})})
+    submit(stale, {world.vip: frozenset({world.a})})
     reaches(first, client)
     world.lead(world.vip)
-    stale.submit({})
+    submit(stale, {})
     until("it is forgotten", lambda: world.conversations() == [])
 
 
@@ -182,13 +187,13 @@ def test_packets_that_came_before_the_endpoints_do_not_keep_the_rest_away(
 ) -> None:
     frontend = world.nodeport if at_node else world.vip
     server, stale, client = world.server(world.a), world.stale(), world.client(frontend)
-    stale.submit({frontend: frozenset()})
+    submit(stale, {frontend: frozenset()})
     compared(stale)
     sent(client)
     assert world.conversations()
     world.lead(frontend, world.a)
     assert not hears(server, client)
-    stale.submit({frontend: frozenset({world.a})})
+    submit(stale, {frontend: frozenset({world.a})})
     reaches(server, client)
 
 
@@ -196,10 +201,10 @@ def test_a_client_of_a_nodeport_goes_on_to_the_new_endpoint(world: World) -> Non
     first, second = world.server(world.a), world.server(world.b)
     stale, client = world.stale(), world.client(world.nodeport)
     world.lead(world.nodeport, world.a)
-    stale.submit({world.nodeport: frozenset({world.a})})
+    submit(stale, {world.nodeport: frozenset({world.a})})
     reaches(first, client)
     world.lead(world.nodeport, world.b)
-    stale.submit({world.nodeport: frozenset({world.b})})
+    submit(stale, {world.nodeport: frozenset({world.b})})
     reaches(second, client)
 
 
@@ -208,10 +213,10 @@ def test_a_changed_target_port_is_another_endpoint(world: World) -> None:
     old, new = world.server(world.a), world.server(moved)
     stale, client = world.stale(), world.client(world.vip)
     world.lead(world.vip, world.a)
-    stale.submit({world.vip: frozenset({world.a})})
+    submit(stale, {world.vip: frozenset({world.a})})
     reaches(old, client)
     world.lead(world.vip, moved)
-    stale.submit({world.vip: frozenset({moved})})
+    submit(stale, {world.vip: frozenset({moved})})
     reaches(new, client)
 
 
@@ -235,7 +240,7 @@ def test_tcp_goes_on_with_an_endpoint_that_is_none_any_more(world: World) -> Non
     ):
         world.lead(world.vip, world.b, protocol="tcp")
         tcp = Frontend(world.family, world.vip.address, Protocol.TCP, 53)
-        stale.submit({world.vip: frozenset({world.b}), tcp: frozenset()})
+        submit(stale, {world.vip: frozenset({world.b}), tcp: frozenset()})
         compared(stale)
         client.sendall(b"still")
         assert server.recv(10) == b"still"
@@ -252,7 +257,7 @@ def test_other_peoples_conversations_stay(world: World) -> None:
         sent(each)
     before = world.conversations()
     stale = world.stale()
-    stale.submit({world.vip: frozenset(), world.nodeport: frozenset({world.b})})
+    submit(stale, {world.vip: frozenset(), world.nodeport: frozenset({world.b})})
     compared(stale)
     assert len(before) == 3
     assert world.conversations() == before
@@ -261,7 +266,7 @@ def test_other_peoples_conversations_stay(world: World) -> None:
 def test_more_endpoints_are_no_reason_to_read_the_table(world: World) -> None:
     stale = world.stale()
     for serving in ({world.a}, {world.a, world.b}, {world.b}):
-        stale.submit({world.vip: frozenset(serving)})
+        submit(stale, {world.vip: frozenset(serving)})
         compared(stale)
     assert stale.runs == 2
 
@@ -269,7 +274,7 @@ def test_more_endpoints_are_no_reason_to_read_the_table(world: World) -> None:
 def test_each_reading_is_told(world: World) -> None:
     told: list[Run] = []
     stale = world.stale(told.append)
-    stale.submit({world.vip: frozenset({world.a})})
+    submit(stale, {world.vip: frozenset({world.a})})
     compared(stale)
     assert [(each.family, each.deleted) for each in told] == [(world.family, 0)]
     assert stale.last_duration >= told[0].seconds > 0
@@ -281,7 +286,7 @@ def test_a_kernel_that_refuses_is_named_once_and_asked_again(
     stale = world.stale()
     stale._conntrack._list.close()
     with caplog.at_level(logging.INFO):
-        stale.submit({world.vip: frozenset({world.a})})
+        submit(stale, {world.vip: frozenset({world.a})})
         until("it was tried three times", lambda: stale._backoff._delay >= 0.8)
         assert [each.levelname for each in caplog.records] == ["WARNING"]
         with world.netns.inside():
@@ -302,10 +307,10 @@ def test_a_hundred_thousand_conversations_take_a_moment_and_no_memory(
         most_memory()
         before = most_memory()
         stale = world.stale()
-        stale.submit({world.vip: frozenset({world.a})})
+        submit(stale, {world.vip: frozenset({world.a})})
         until("it was read", lambda: stale.idle, 60)
         reading = stale.last_duration
-        stale.submit({world.vip: frozenset({world.b})})
+        submit(stale, {world.vip: frozenset({world.b})})
         until("it was read again", lambda: stale.idle, 60)
         grown = most_memory() - before
         print(f"{reading=:.3f} s, deleting={stale.last_duration:.3f} s, {grown=} KB")

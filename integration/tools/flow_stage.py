@@ -88,7 +88,7 @@ class Stage:
         """Let it remember no one."""
         for each in self._memories():
             known = self.owner.entries(each.table, each.name)
-            self.owner.forget(each.table, [each.name], list(known))
+            self.owner.forget(each.table, (each.name,), list(known))
 
     def _memories(self) -> Iterator[Set]:
         wanted = self.services.wanted.values()

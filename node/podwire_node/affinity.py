@@ -81,8 +81,8 @@ class ForgottenClients:
                 self._gone[which] = keys[SLICE:]
             family, protocol = which
             try:
-                for name in layout.affinity(protocol):
-                    self._owner.forget(layout.table(family), name, keys[:SLICE])
+                maps = layout.affinity(protocol)  # both at once, see Owner.forget
+                self._owner.forget(layout.table(family), maps, keys[:SLICE])
             except NftError as error:  # found again when the next endpoint goes
                 log.warning("clients of endpoints that went: %s", error)
         return bool(self._gone)

@@ -127,7 +127,8 @@ class Serving(Programmer):
         self._look_for_clients()
         if self._stale and self._submitted != self._services.udp_changes:
             self._submitted = self._services.udp_changes
-            self._stale.submit(dict(self._services.udp_serving))
+            served = dict(self._services.udp_serving)
+            self._stale.submit(served, self._services.nodeport_networks)
         self._web.set_health_checks(self._services.health_checks)
         for family, triggered in self._triggered.items():
             self.metrics.programmed(family, triggered)

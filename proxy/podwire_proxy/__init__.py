@@ -11,7 +11,7 @@ what is asked
 
 what the kernel gets
     layout       a family's table: names, and what is asked of a packet
-    skeleton     the chains, maps and sets that never change
+    skeleton     the chains, maps and sets that all Services share
     chains       those that come and go: few, and shared
     slots        which backend stands in which slot, with the least churn
     elements     a frontend, its plan and slots → elements and the chains they lead to

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_network
+from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_address, ip_network
 
 from podwire_core.family import Family, Network, family_of, spelled
 
@@ -42,3 +42,20 @@ def _cut(network: Network) -> Iterator[Network]:
 def element_text(cidr: str) -> str:
     """A network as nft lists it in a set: one of a single address without its length."""
     return cidr.removesuffix(f"/{family_of(cidr).bits}")
+
+
+#: What is_special() means, for a sentence that begins with the address.
+SPECIAL = "loopback, link-local, multicast or unspecified"
+#: How an address begins that may not be one of those that is_special() means.
+_SUSPECT = ("0.", "127.", "169.254.", "22", "23", "::", "fe8", "fe9", "fea", "feb", "ff")
+
+
+def is_special(address: str) -> bool:
+    """Whether no Service may lead there, nor have it: loopback, link-local, multicast, unspecified.
+
+    As the API server judges endpoints and externalIPs (ValidateNonSpecialIP); a folder asks no one.
+    """
+    if not address.startswith(_SUSPECT):
+        return False  # nearly all of a hundred thousand
+    found = ip_address(address)
+    return found.is_loopback or found.is_link_local or found.is_multicast or found.is_unspecified

@@ -49,17 +49,22 @@ class Cluster:
         known = {family_of(cidr) for cidr in self.pod_cidrs}
         return {family: Layout(family, options, family in known) for family in FAMILIES}
 
+    def nodeport_networks(self, options: Options) -> tuple[str, ...]:
+        """Where NodePorts answer, as far as the node has addresses in there; disjoint."""
+        found: list[str] = []
+        for family in FAMILIES:
+            own = [each for each in self.place.ips if family_of(each) is family]
+            cidrs = options.nodeport_cidrs(family) or [f"{each}/{family.bits}" for each in own]
+            found += without_loopback(cidrs)
+        if options.localhost_nodeports:
+            found.append(str(LOOPBACK[Family.IPV4]))
+        return tuple(found)
+
     def elements(self, options: Options) -> Iterator[Element]:
         """The sets of the drawing above."""
         yield from _filled(names.POD_CIDRS, self.pod_cidrs)
         yield from _filled(names.SERVICE_CIDRS, self.service_cidrs)
-        for family in FAMILIES:
-            own = [each for each in self.place.ips if family_of(each) is family]
-            cidrs = options.nodeport_cidrs(family) or [f"{each}/{family.bits}" for each in own]
-            yield from _filled(names.NODEPORT_ADDRESSES, without_loopback(cidrs))
-        if options.localhost_nodeports:
-            loopback = str(LOOPBACK[Family.IPV4])
-            yield Element(table(Family.IPV4), names.NODEPORT_ADDRESSES, (loopback,))
+        yield from _filled(names.NODEPORT_ADDRESSES, self.nodeport_networks(options))
 
 
 def _filled(name: str, cidrs: Iterable[str]) -> Iterator[Element]:

@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 from podwire_core.family import Family, family_of
 from podwire_core.objects import Endpoint, EndpointPort, EndpointSlice, ServicePort
+from podwire_proxy.cidrs import is_special
 from podwire_proxy.frontend import Backend
 
 _NOBODY: frozenset[Backend] = frozenset()
@@ -90,7 +91,7 @@ def _candidates(
             continue
         for endpoint in each.endpoints or ():
             address = endpoint.addresses[0] if endpoint.addresses else ""
-            if not address or family_of(address) is not family:
+            if not address or family_of(address) is not family or is_special(address):
                 continue
             candidate = _Candidate(endpoint, bool(place.node) and endpoint.node_name == place.node)
             for number in numbers:

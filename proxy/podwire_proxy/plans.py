@@ -20,7 +20,7 @@ from typing import NamedTuple
 from podwire_core.errors import ObjectError
 from podwire_core.family import Family, canonical_address, canonical_network, family_of
 from podwire_core.objects import EndpointSlice, Protocol, Service, ServicePort
-from podwire_proxy.cidrs import disjoint
+from podwire_proxy.cidrs import SPECIAL, disjoint, is_special
 from podwire_proxy.endpoints import Endpoints, Place, endpoints_of
 from podwire_proxy.frontend import Affinity, Backend, Frontend, Guard, Plan, Policy
 from podwire_proxy.health import HealthCheck
@@ -161,11 +161,11 @@ class _Planner:
         """What is the balancer's own (ipMode Proxy) goes out to it; hostnames are DNS's."""
         rows = self.service.status.load_balancer.ingress or ()
         said = [row.ip for row in rows if row.ip_mode in {None, "VIP"}]
-        return self._readable("status.loadBalancer.ingress", said, canonical_address)
+        return self._readable("status.loadBalancer.ingress", said, _ordinary)
 
     def _external_ips(self) -> Iterator[str]:
         said = self.service.spec.external_ips or ()
-        return self._readable("spec.externalIPs", said, canonical_address)
+        return self._readable("spec.externalIPs", said, _ordinary)
 
     def _readable(
         self, where: str, said: Iterable[str], read: Callable[[str], str]
@@ -180,15 +180,18 @@ class _Planner:
                 self._problem(where, str(error))
 
     def wrong_addresses(self) -> None:
-        """Tell addresses that are not of their slice's addressType."""
+        """Tell addresses that are not of their slice's addressType, or lead nowhere."""
         for each in self.slices:
             if each.address_type == "FQDN":
                 continue
             for index, endpoint in enumerate(each.endpoints or ()):
                 address = endpoint.addresses[0] if endpoint.addresses else ""
-                if address and family_of(address) != each.address_type:
+                if not address:
+                    continue
+                wrong = family_of(address) != each.address_type
+                if wrong or is_special(address):
                     label, where = f"EndpointSlice {each.name}", f"endpoints[{index}].addresses[0]"
-                    reason = f"{address} is not {each.address_type}"
+                    reason = f"{address} is {f'not {each.address_type}' if wrong else SPECIAL}"
                     self.problems[ObjectError("", label, where, reason)] = None
 
     def health(self) -> HealthCheck | None:
@@ -232,3 +235,11 @@ class _Planner:
 
 def _first(backends: frozenset[Backend]) -> frozenset[Backend]:
     return frozenset(sorted(backends)[:MAX_BACKENDS])
+
+
+def _ordinary(text: str) -> str:
+    """An address that a Service may have. Raises ValueError for any other text."""
+    address = canonical_address(text)
+    if is_special(address):
+        raise ValueError(f"{address} is {SPECIAL}")
+    return address

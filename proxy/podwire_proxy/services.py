@@ -121,6 +121,11 @@ class Services:
         return self._gauges.udp_serving
 
     @property
+    def nodeport_networks(self) -> tuple[str, ...]:
+        """Where NodePorts answer, as far as the node has addresses in there."""
+        return self._cluster.nodeport_networks(self._options)
+
+    @property
     def udp_changes(self) -> int:
         """How often udp_serving has changed."""
         return self._gauges.udp_changes

@@ -32,6 +32,7 @@ from podwire_core.family import Family
 from podwire_core.nft.expressions import (
     CT_STATE,
     CT_STATUS,
+    DADDR_TYPE,
     DPORT,
     IIFNAME,
     L4PROTO,
@@ -206,27 +207,26 @@ def _refusal_chains(layout: Layout) -> Iterator[Chain]:
             Rule((Reject(),), "refused by ICMP, the only way for UDP and SCTP"),
         ),
     )
-    nodeports = Vmap(_NODEPORT, names.UNAVAILABLE_NODEPORTS)
-    yield Chain(
-        home,
-        "unanswered",
-        (
-            Rule((_TRANSLATED, RETURN), "has its endpoint"),
-            Rule((Vmap(_vip(layout), names.UNAVAILABLE),), "no endpoint, or none here"),
-            Rule((at_service, goto(names.REFUSE)), "a port that the Service does not have"),
-            Rule((at_no_one, DROP), "an address that no Service has"),
-        ),
+    served = Rule((_TRANSLATED, RETURN), "has its endpoint")
+    none = Rule((Vmap(_vip(layout), names.UNAVAILABLE),), "no endpoint, or none here")
+    unknown = (
+        Rule((at_service, goto(names.REFUSE)), "a port that the Service does not have"),
+        Rule((at_no_one, DROP), "an address that no Service has"),
     )
-    to_unanswered = Rule((_NEW, jump("unanswered")), "for a Service, but no one answers?")
-    yield Chain(home, "forward", (to_unanswered,), Hook("filter", "forward", 0))
-    yield Chain(home, "filter-output", (to_unanswered,), Hook("filter", "output", 0))
-    at_node = (
-        Rule((_TRANSLATED, RETURN), "has its endpoint"),
-        Rule((*layout.to_node, nodeports), "a NodePort with none"),
+    # Whatever the node has as its own is no Service's, however wide a ServiceCIDR may be.
+    own = Rule((Match(DADDR_TYPE, values=("local",)), RETURN), "the node's own address")
+    at_node = Rule(
+        (*layout.to_node, Vmap(_NODEPORT, names.UNAVAILABLE_NODEPORTS)), "a NodePort with none"
     )
-    yield Chain(home, "unanswered-nodeports", at_node)
-    to_nodeports = Rule((_NEW, jump("unanswered-nodeports")), "or for a NodePort?")
-    yield Chain(home, "input", (to_unanswered, to_nodeports), Hook("filter", "input", 0))
+    for name, hook, rules in (
+        ("forward", "forward", (served, none, *unknown)),
+        ("filter-output", "output", (served, none, own, *unknown)),
+        ("input", "input", (served, none, at_node)),
+    ):
+        chain = f"unanswered-{hook}"
+        yield Chain(home, chain, rules)
+        to_unanswered = Rule((_NEW, jump(chain)), "for a Service, but no one answers?")
+        yield Chain(home, name, (to_unanswered,), Hook("filter", hook, 0))
 
 
 def _remember_chains(layout: Layout) -> Iterator[Chain]:

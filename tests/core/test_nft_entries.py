@@ -70,7 +70,7 @@ def test_what_is_remembered_keeps_its_value(fake: Fake, owner: Owner) -> None:
 
 def test_forgotten_entries_are_gone_in_one_commit(fake: Fake, owner: Owner) -> None:
     fake.remember(met(1, 2, 3))
-    assert owner.forget(TABLE, ["clients"], keys(met(1, 3))) == 2
+    assert owner.forget(TABLE, ("clients",), keys(met(1, 3))) == 2
     assert list(owner.entries(TABLE, "clients")) == keys(met(2))
     assert owner.commits == 1
 
@@ -82,21 +82,21 @@ def test_each_commit_of_a_long_forgetting_is_counted_and_announced(
     heard: list[int] = []
     owner.after_commit = lambda: heard.append(owner.commits)
     fake.remember(met(*range(25)))
-    assert owner.forget(TABLE, ["clients"], keys(met(*range(25)))) == 25
+    assert owner.forget(TABLE, ("clients",), keys(met(*range(25)))) == 25
     assert heard == [1, 2, 3]
 
 
 def test_entries_that_went_by_themselves_are_no_error(fake: Fake, owner: Owner) -> None:
     fake.remember(met(1, 2, 3, 4, 5))
-    assert owner.forget(TABLE, ["clients"], keys(met(*range(10)))) == 5
+    assert owner.forget(TABLE, ("clients",), keys(met(*range(10)))) == 5
     assert owner.entries(TABLE, "clients") == {}
     assert owner.commits <= 2
 
 
 def test_an_entry_that_went_alone_is_no_error(fake: Fake, owner: Owner) -> None:
     del fake
-    assert owner.forget(TABLE, ["clients"], keys(met(1))) == 0
-    assert owner.forget(TABLE, ["clients"], []) == 0
+    assert owner.forget(TABLE, ("clients",), keys(met(1))) == 0
+    assert owner.forget(TABLE, ("clients",), []) == 0
     assert owner.commits == 0
 
 
@@ -107,15 +107,15 @@ def test_halves_of_one_thing_go_in_one_commit_or_the_half_that_is_left(
     fake.commit(transaction(Delta(added={other.key: other})))
     twins = [replace(each, set="others") for each in met(1, 2)]
     fake.remember([*met(1, 2, 3), *twins])
-    assert owner.forget(TABLE, ["clients", "others"], keys(met(1))) == 2
+    assert owner.forget(TABLE, ("clients", "others"), keys(met(1))) == 2
     assert owner.commits == 1
-    assert owner.forget(TABLE, ["clients", "others"], keys(met(2, 3, 4))) == 3
+    assert owner.forget(TABLE, ("clients", "others"), keys(met(2, 3, 4))) == 3
     assert owner.entries(TABLE, "clients") == owner.entries(TABLE, "others") == {}
 
 
 def test_a_set_that_is_gone_has_nothing_to_forget(fake: Fake, owner: Owner) -> None:
     fake.flush_ruleset()
-    assert owner.forget(TABLE, ["clients"], keys(met(1, 2))) == 0
+    assert owner.forget(TABLE, ("clients",), keys(met(1, 2))) == 0
 
 
 class _Slippery:
@@ -142,7 +142,7 @@ class _Slippery:
 def test_entries_that_always_go_in_the_last_moment_are_forgotten_all_the_same() -> None:
     texts = keys(met(*range(64)))
     slippery = _Slippery([*texts, "10.9.9.9 . 7"])
-    number = entries.forget(TABLE, ["clients"], texts, slippery.entries, slippery.commit)
+    number = entries.forget(TABLE, ("clients",), texts, slippery.entries, slippery.commit)
     assert slippery.there == {"10.9.9.9 . 7"}
     assert 0 < number < 64
 
@@ -152,4 +152,4 @@ def test_another_refusal_is_told() -> None:
         raise NftError("Could not process rule: Operation not permitted")
 
     with pytest.raises(NftError, match="not permitted"):
-        entries.forget(TABLE, ["clients"], keys(met(1)), Fake().entries, refuse)
+        entries.forget(TABLE, ("clients",), keys(met(1)), Fake().entries, refuse)

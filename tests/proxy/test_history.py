@@ -12,7 +12,7 @@ from service_histories import HISTORIES, OPTIONS, is_slot, without_order
 from podwire_core.delta import Delta
 from podwire_core.nft.fake import Fake
 from podwire_core.nft.objects import Chain, Element, Key, Object, Table
-from podwire_core.nft.statements import Dnat, Match, Update, Verdict, Vmap
+from podwire_core.nft.statements import Dnat, Load, Match, Statement, Update, Verdict, Vmap
 from podwire_core.nft.transaction import transaction
 from podwire_core.snapshot import Change
 from podwire_proxy.elements import frontend_objects
@@ -87,13 +87,21 @@ def named_by(each: Object) -> Iterator[Key]:
     if isinstance(each, Chain):
         for rule in each.rules:
             for statement in rule.statements:
-                match statement:
-                    case Verdict(chain=chain) if chain:
-                        yield (*home, "chain", chain)
-                    case Match(set=name) | Update(set=name) if name:
-                        yield (*home, "set", name)
-                    case Vmap(map=name) | Dnat(map=name):
-                        yield (*home, "set", name)
+                yield from ((*home, *name) for name in names_in(statement) if name[1])
+
+
+def names_in(statement: Statement) -> Iterator[tuple[str, str]]:
+    """Chains, sets and maps that a statement names; an empty name is none."""
+    match statement:
+        case Verdict(chain=chain):
+            yield "chain", chain
+        case Match(set=name) | Update(set=name):
+            yield "set", name
+        case Dnat(map=name, ports=ports):
+            yield "set", name
+            yield "set", ports
+        case Vmap(map=name) | Load(map=name):
+            yield "set", name
 
 
 def wanted_otherwise(services: Services) -> Iterator[Key]:

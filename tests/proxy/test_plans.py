@@ -512,3 +512,40 @@ def test_a_frontend_is_spelled_as_people_do() -> None:
 def _udp53() -> tuple[Any, int]:
     protocol = service("x", protocol="UDP").spec.ports[0].protocol  # type: ignore[index]  # it has one
     return protocol, 53
+
+
+# Addresses that lead nowhere, or to the node itself
+
+
+@pytest.mark.parametrize(
+    "address", ["127.0.0.1", "0.0.0.0", "169.254.169.254", "224.0.0.1", "239.1.2.3"]
+)
+def test_no_service_leads_to_what_is_everyones_own(address: str) -> None:
+    slice_ = read(
+        EndpointSlice,
+        {
+            "metadata": {"name": "x-1", "labels": {"kubernetes.io/service-name": "x"}},
+            "addressType": "IPv4",
+            "ports": [{"name": "", "port": 80}],
+            "endpoints": [{"addresses": [address]}, {"addresses": ["10.244.0.1"]}],
+        },
+    )
+    problem = told(service("x"), slice_)
+    assert (problem.object, problem.field) == (
+        "EndpointSlice default/x-1",
+        "endpoints[0].addresses[0]",
+    )
+    (plan_,) = planned(service("x"), slice_).frontends.values()
+    assert {each.address for each in plan_.cluster} == {"10.244.0.1"}
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1", "fe80::1", "ff02::1", "::", "224.0.0.1"])
+def test_no_service_takes_what_is_everyones_own(address: str) -> None:
+    each = service("x", externalIPs=[address], **BOTH)
+    assert told(each).field == "spec.externalIPs"
+    assert dialled(each) == {"10.96.0.10:80/TCP", "[fd00:10:96::a]:80/TCP"}
+
+
+@pytest.mark.parametrize("address", ["22.1.2.3", "23.0.0.1", "12.7.0.1"])
+def test_what_only_looks_like_it_is_an_address_like_others(address: str) -> None:
+    assert planned(service("x", externalIPs=[address])).problems == []

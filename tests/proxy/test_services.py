@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from proxy_stage import HERE, Stage, endpoints, node, service, sticky
+from proxy_stage import HERE, Stage, endpoints, node, read, service, sticky
 
 from podwire_core.family import Family
 from podwire_core.nft.desired import Walk
-from podwire_core.objects import ObjectName, Service
+from podwire_core.objects import Node, ObjectName, Service
 from podwire_core.snapshot import Snapshot
 from podwire_proxy.options import Local, Options
 from podwire_proxy.services import Services
@@ -230,3 +230,19 @@ def test_the_names_of_services_reach_the_kernel() -> None:
 def test_pod_cidrs_are_spelled_as_nft_lists_them(stage: Stage) -> None:
     stage.put(node("other", cidrs=["::102:300/120"]))
     assert stage.elements("pod-cidrs", "ip6") == {"::1.2.3.0/120": ""}
+
+
+def test_a_node_whose_address_is_empty_is_a_node(stage: Stage) -> None:
+    document = {
+        "metadata": {"name": HERE},
+        "status": {
+            "addresses": [
+                {"type": "InternalIP", "address": ""},
+                {"type": "InternalIP", "address": "192.168.77.1"},
+            ]
+        },
+    }
+    stage.put(read(Node, document))
+    assert ("ip", "podwire-proxy", "element", "nodeport-addresses", "192.168.77.1") in (
+        stage.owner.in_force
+    )

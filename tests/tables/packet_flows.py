@@ -15,6 +15,7 @@ from flows import (
     policies,
     slices,
     topology,
+    wide,
 )
 from flows.places import NODE
 from flows.rows import Flow
@@ -35,6 +36,7 @@ WORLDS = (
     *nodeports.WORLDS,
     *detectors.WORLDS,
     *dual_stack.WORLDS,
+    *wide.WORLDS,
     *matrix.WORLDS,
 )
 

@@ -9,7 +9,7 @@ reading it and deleting it, and the kernel refuses a transaction that deletes on
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 
 from podwire_core.errors import NftError
 from podwire_core.nft.objects import Table
@@ -23,7 +23,7 @@ _Part = dict[str, tuple[str, ...]]  # keys, and the sets that each is to go from
 
 def forget(
     table: Table,
-    names: Sequence[str],
+    names: tuple[str, ...],
     keys: Collection[str],
     entries: Callable[[Table, str], Mapping[str, str]],
     commit: Callable[[Transaction], None],
@@ -36,7 +36,7 @@ def forget(
     """
     ordered = sorted(keys)
     waiting = [
-        dict.fromkeys(ordered[first : first + PART], tuple(names))
+        dict.fromkeys(ordered[first : first + PART], names)
         for first in range(0, len(ordered), PART)
     ]
     deleted = 0
@@ -53,7 +53,7 @@ def forget(
     return deleted
 
 
-def _deletion(table: Table, names: Sequence[str], part: _Part) -> Transaction:
+def _deletion(table: Table, names: tuple[str, ...], part: _Part) -> Transaction:
     gone = (
         Gone((*table.key, "element", name, key))
         for name in names

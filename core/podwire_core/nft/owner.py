@@ -104,7 +104,7 @@ class Owner:
         """Key text → data text of what packets wrote into a dynamic set of ours."""
         return self._nft.entries(table, name)
 
-    def forget(self, table: Table, names: Sequence[str], keys: Collection[str]) -> int:
+    def forget(self, table: Table, names: tuple[str, ...], keys: Collection[str]) -> int:
         """Delete entries of dynamic sets, of all at once; see entries.forget. Returns how many."""
         return entries.forget(table, names, keys, self._nft.entries, self._commit)
 

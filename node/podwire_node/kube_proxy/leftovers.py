@@ -15,8 +15,9 @@ All of a table goes at once (iptables-restore --noflush): no packet sees half of
     KUBE-FIREWALL, KUBE-KUBELET-CANARY, KUBE-IPTABLES-HINT        kubelet's, and so they stay
     KUBE-MARK-DROP                                                kubelet's until 1.27: it stays
 
-A chain that a rule in someone else's own chain leads to stays, with what is in it: portmap, say,
-may be told to mark packets by KUBE-MARK-MASQ.
+A chain that a rule of someone else leads to stays, with what is in it: portmap, say, may be told to
+mark packets by KUBE-MARK-MASQ. In a built-in chain, a rule is kube-proxy's when it leads to one of those
+that kube-proxy hangs there.
 
 Source: CleanupLeftovers in pkg/proxy/iptables and pkg/proxy/ipvs of Kubernetes 1.36.
 """
@@ -60,6 +61,8 @@ _FIXED = {
     ),
     "mangle": frozenset({"KUBE-PROXY-CANARY"}),
 }
+#: Chains that no built-in one leads to, unless someone else made it so.
+_NEVER_HOOKED = frozenset({"KUBE-MARK-MASQ", "KUBE-PROXY-CANARY"})
 #: Each Service and each endpoint has chains of its own, named by a hash, in nat.
 _HASHED = re.compile(r"KUBE-(SVC|SVL|SEP|FW|EXT|XLB)-[A-Z2-7]{1,24}")
 
@@ -67,6 +70,10 @@ _HASHED = re.compile(r"KUBE-(SVC|SVL|SEP|FW|EXT|XLB)-[A-Z2-7]{1,24}")
 def is_kube_proxys(table: str, chain: str) -> bool:
     """Whether a chain of this table is a kube-proxy's."""
     return chain in _FIXED[table] or (table == "nat" and bool(_HASHED.fullmatch(chain)))
+
+
+def _is_hooked(table: str, chain: str) -> bool:
+    return chain in _FIXED[table] - _NEVER_HOOKED
 
 
 class Leftovers(NamedTuple):
@@ -95,7 +102,7 @@ def find(table: str, lines: Iterable[str]) -> Leftovers:
                 built_in.add(name)
         elif line.startswith("-A ") and not is_kube_proxys(table, source := _source(line)):
             target = _target(line)
-            if is_kube_proxys(table, target) and source in built_in:
+            if _is_hooked(table, target) and source in built_in:
                 jumps.append(line.strip())
             elif is_kube_proxys(table, target):
                 needed.add(target)

@@ -2,16 +2,16 @@
 
     the entry was sent to            it is stale unless its replies come from
     a VIP's address and port         an endpoint that serves the VIP
-    a NodePort at this node, or      an endpoint that serves the NodePort
-      at an address it translated
+    a NodePort, at an address        an endpoint that serves the NodePort
+      where NodePorts answer
     anything else                    - it is none of ours
 
 * A frontend with no endpoint has only stale ones, and so has a frontend that is gone.
 * An entry that was never translated is stale too: its first packet came when the frontend did
   not lead anywhere yet, and no later packet of it is looked at by any NAT rule.
 * Address and port count: a changed targetPort is another endpoint.
-* An address that is gone from this node may still be in entries of a NodePort, and comes back
-  with a floating address; that is why "translated" is enough there.
+* What others translate, or listen to at an address of the node where NodePorts do not answer, is
+  theirs, whatever its port.
 * Serving is all that counts, whatever the traffic policies say: a conversation ends with its
   endpoint, as TCP's do.
 """
@@ -33,13 +33,13 @@ Frontends = Mapping[Frontend, frozenset[Backend]]
 def plan(
     entries: Iterable[Entry], frontends: Frontends, local: frozenset[bytes]
 ) -> Iterator[Entry]:
-    """The stale ones among the entries; local: this node's addresses, packed."""
+    """The stale ones among the entries; local: where NodePorts answer, packed."""
     vips, nodeports = _vips(frontends), _nodeports(frontends)
     for entry in entries:
         serving = vips.get((entry.destination, entry.destination_port))
         if serving is None:
             serving = nodeports.get((entry.family, entry.destination_port))
-            if serving is None or not (entry.translated or entry.destination in local):
+            if serving is None or entry.destination not in local:
                 continue
         if entry.protocol == UDP and _server(entry) not in serving:
             yield entry

@@ -13,8 +13,9 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
+from ipaddress import ip_address, ip_network
 from itertools import takewhile
 from typing import NamedTuple
 
@@ -56,17 +57,21 @@ class StaleConnections:
         self._ran, self._clock = ran, clock
         self._backlog, self._pace, self._backoff = Backlog(), Pace(), Backoff()
         self._complained = self._closed = self._busy = False
+        self._nodeport_networks: tuple[str, ...] = ()
+        self._answered: set[bytes] = set()
         self._something = threading.Condition()
         self._open()
         self._thread = threading.Thread(target=self._work, name="stale-connections", daemon=True)
         self._thread.start()
 
-    def submit(self, frontends: Frontends) -> None:
+    def submit(self, frontends: Frontends, nodeport_networks: Sequence[str] = ()) -> None:
         """All UDP frontends with the endpoints that serve them, as they are in the kernel now.
 
+        nodeport_networks: where NodePorts answer, as far as this node has addresses in there.
         The mapping must not change any more. Returns at once.
         """
         with self._something:
+            self._nodeport_networks = tuple(nodeport_networks)
             self._backlog.put(frontends)
             self._something.notify()
 
@@ -135,12 +140,23 @@ class StaleConnections:
             self._pace.looked(began, self._clock())
 
     def _forget(self, targets: Frontends) -> None:
-        local = self._addresses.read() if has_nodeports(targets) else frozenset()
+        local = self._nodeport_addresses() if has_nodeports(targets) else frozenset()
         began = self._clock()
         for family in sorted({each.family for each in targets}):
             self._forget_of(family, targets, local)
         self.runs += 1
         self.last_duration = self._clock() - began
+
+    def _nodeport_addresses(self) -> frozenset[bytes]:
+        """Where NodePorts answer, or did: an address that moved away is in entries still."""
+        with self._something:
+            networks = [ip_network(each) for each in self._nodeport_networks]
+        there = {ip_address(each) for each in self._addresses.read()}
+        there |= {each.network_address for each in networks if each.num_addresses == 1}
+        self._answered |= {
+            each.packed for each in there if any(each in network for network in networks)
+        }
+        return frozenset(self._answered)
 
     def _forget_of(self, family: Family, targets: Frontends, local: frozenset[bytes]) -> None:
         began = self._clock()

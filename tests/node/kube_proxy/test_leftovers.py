@@ -119,3 +119,11 @@ def test_nothing_is_found_where_nothing_is() -> None:
 def test_a_line_no_one_can_read_leads_nowhere() -> None:
     found = find("nat", [":INPUT ACCEPT [0:0]\n", '-A INPUT --comment "KUBE-SERVICES\n', "-A\n"])
     assert found == Leftovers()
+
+
+def test_a_rule_of_someone_s_own_in_a_built_in_chain_stays() -> None:
+    own = "-A PREROUTING -d 1.2.3.5/32 -j KUBE-MARK-MASQ"
+    lines = [":PREROUTING ACCEPT [0:0]", ":KUBE-MARK-MASQ - [0:0]", own]
+    found = find("nat", lines)
+    assert found.jumps == ()
+    assert found.needed == {"KUBE-MARK-MASQ"}

@@ -16,6 +16,7 @@ balancers      LoadBalancer addresses, externalIPs, source ranges
 nodeports      where NodePorts answer
 detectors      who counts as a local pod, and who is masqueraded
 dual_stack     what is of one family only
+wide           a ServiceCIDR that holds the nodes' network
 affinity       where a second connection goes, after a first
 matrix         every policy with every detector and source, by a naive twin
 """

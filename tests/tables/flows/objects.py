@@ -196,7 +196,7 @@ def nodes(zone: str = ZONES["node1"]) -> Iterator[KubernetesObject]:
         yield decode(document, Node, "world")
 
 
-def service_cidrs() -> KubernetesObject:
+def service_cidrs(cidrs: Sequence[str] = SERVICE_CIDRS) -> KubernetesObject:
     """Where ClusterIPs are taken from."""
-    document = {"metadata": {"name": "kubernetes"}, "spec": {"cidrs": list(SERVICE_CIDRS)}}
+    document = {"metadata": {"name": "kubernetes"}, "spec": {"cidrs": list(cidrs)}}
     return decode(document, ServiceCIDR, "world")

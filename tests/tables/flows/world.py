@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from flows.objects import Svc, nodes, service_cidrs
-from flows.places import ADDRESSES, NOBODY, NODE1_ADDRESSES, ZONES, service_address
+from flows.places import ADDRESSES, NOBODY, NODE1_ADDRESSES, SERVICE_CIDRS, ZONES, service_address
 from flows.rows import Flow
 from podwire_core.family import Family
 from podwire_core.objects import KubernetesObject
@@ -22,7 +22,7 @@ class World:
 
     zone: node1's, "" for none. bound: Services whose balancer's address node1 has itself, as
     some balancers have it. seldom: rows are many and alike; over the kernel each is tried a few
-    times, and is not expected to reach all its ends.
+    times, and is not expected to reach all its ends. cidrs: what Services get addresses from.
     """
 
     name: str
@@ -32,6 +32,7 @@ class World:
     zone: str = ZONES["node1"]
     bound: tuple[str, ...] = ()
     seldom: bool = False
+    cidrs: tuple[str, ...] = SERVICE_CIDRS
 
     def __post_init__(self) -> None:
         known = {each.name for each in self.services} | ADDRESSES.keys() | {"nobody"}
@@ -42,7 +43,7 @@ class World:
 
     def objects(self) -> list[KubernetesObject]:
         """Everything that an API server would hold."""
-        found: list[KubernetesObject] = [*nodes(self.zone), service_cidrs()]
+        found: list[KubernetesObject] = [*nodes(self.zone), service_cidrs(self.cidrs)]
         for number, each in enumerate(self.services, FIRST):
             found += each.objects(number)
         return found
