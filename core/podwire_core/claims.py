@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Hashable, Mapping
+from itertools import islice
 from typing import Any, Generic, Protocol, TypeVar
 
 
@@ -33,7 +34,7 @@ class Claims(Generic[Owner, K, V]):
         self.winners: dict[K, V] = {}
         self._claims: dict[Owner, Mapping[K, V]] = {}
         self._claimants: dict[K, Owner | list[Owner]] = {}
-        self._contested: set[K] = set()
+        self._contested: dict[K, None] = {}  # in the order in which they came to be
 
     def __getitem__(self, owner: Owner) -> Mapping[K, V]:
         """What one owner claims now; empty for an unknown one."""
@@ -66,10 +67,22 @@ class Claims(Generic[Owner, K, V]):
                     self.winners[key] = value
         return touched
 
-    def rivals(self) -> set[Owner]:
-        """Owners of a key that another owner claims too: in the normal case, no one."""
-        lists = (self._claimants[key] for key in self._contested)
-        return {owner for held in lists if isinstance(held, list) for owner in held}
+    def lost(self, most: int, each: int = 3) -> list[tuple[Owner, K, Owner]]:
+        """(owner, key, holder) of owners that want a key with another value than its holder.
+
+        Sorted by owner; at most so many owners and keys of each, however many want one key. Of
+        very many contested keys only some are looked at.
+        """
+        found: dict[Owner, list[tuple[Owner, K, Owner]]] = {}
+        for key in islice(self._contested, most * 10):
+            held = self._claimants[key]
+            if not isinstance(held, list):
+                continue
+            for owner in islice(held, 1, most + 1):
+                rows = found.setdefault(owner, [])
+                if len(rows) < each and self._claims[owner][key] != self.winners[key]:
+                    rows.append((owner, key, held[0]))
+        return [row for owner in sorted(found)[:most] for row in found[owner]]
 
     def losers(self, owner: Owner) -> dict[K, Owner]:
         """Keys that `owner` wants with another value than their holder: key → holder."""
@@ -91,9 +104,9 @@ class Claims(Generic[Owner, K, V]):
         elif known and not wanted:
             del claimants[at]
         if len(claimants) > 1:
-            self._contested.add(key)
+            self._contested[key] = None
         else:
-            self._contested.discard(key)
+            self._contested.pop(key, None)
         if claimants:
             self._claimants[key] = claimants[0] if len(claimants) == 1 else claimants
 

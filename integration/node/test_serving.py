@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import select
 import signal
 import socket
 import subprocess
@@ -22,10 +23,16 @@ from flow_site import site
 from flows.places import ADDRESSES
 from scratch import Netns, until
 
+from podwire_core.errors import NftError
 from podwire_core.family import Family
+from podwire_core.nft.fake import Fake
 from podwire_core.nft.kernel import Kernel
+from podwire_core.nft.objects import Table
+from podwire_core.nft.owner import Owner
 from podwire_core.objects import Protocol
+from podwire_node import affinity
 from podwire_proxy import layout
+from podwire_proxy.services import TABLES
 
 V4, V6 = Family
 NODE = "node1"
@@ -203,6 +210,35 @@ def test_a_client_of_an_endpoint_that_went_is_new_and_others_stay(
     until("both serve again", lambda: node.serving(family) == both)
     for source in sources:
         assert set(node.dial(source, family, 4)) == {stays}, source
+
+
+class _Busy:
+    """A reader that the kernel gives no answer twice."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def entries(self, _table: Table, name: str) -> dict[str, str]:
+        self.asked += 1
+        if self.asked <= 2:
+            raise NftError("the kernel gave no answer")
+        return {"1 . 2 . 3 . 4": "8080" if "ports" in name else "10.244.1.5"}
+
+
+def test_clients_that_could_not_be_read_are_looked_for_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(affinity, "AGAIN_S", 0.01)
+    clients = affinity.ForgottenClients(Owner(Fake(), TABLES))
+    monkeypatch.setattr(clients, "_reader", _Busy())
+    ((bell, hear),) = clients.watched()
+    try:
+        clients.look([affinity.Question((V4, Protocol.TCP), frozenset())])
+        assert select.select([bell], [], [], 10)[0], "it is told when some are found"
+        hear()
+        assert not clients.forget(), "nothing is left to do"
+    finally:
+        clients.close()
 
 
 def test_a_restart_keeps_what_clients_are_remembered(node: Node) -> None:

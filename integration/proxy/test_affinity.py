@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -12,7 +13,7 @@ from flow_stage import Stage, Target
 from flows import affinity
 from flows.affinity import Story
 from flows.objects import Document, Port, Svc
-from flows.places import NODE, service_address
+from flows.places import ADDRESSES, NODE, service_address
 from flows.rows import Flow
 from flows.world import FIRST, World
 from scratch import until
@@ -124,6 +125,20 @@ class Node:
         assert self.serving.sync(time.monotonic()) is None
         assert self.serving.in_sync
 
+    def forget(self, world: World, gone: str) -> None:
+        """The objects become a world's, and clients of an endpoint that went are forgotten."""
+        self.become(world)
+        left = ADDRESSES[gone].values()
+
+        def none_remembered() -> bool:
+            for descriptor, hear in self.serving.watched():
+                if select.select([descriptor], [], [], 0)[0]:
+                    hear()
+            self.serving.sync(time.monotonic())
+            return not set(left) & set(self.stage.remembered_addresses())
+
+        until("its clients are forgotten", none_remembered)
+
     def ends(self) -> dict[tuple[str, Family], str]:
         """Where each client's connection to the Service ends."""
         found = {}
@@ -153,7 +168,7 @@ def test_who_was_sent_to_an_endpoint_that_went_goes_to_another_and_the_others_st
     before = node.ends()
     assert node.ends() == before
     gone = place(next(iter(before.values())))
-    node.become(sticky("fewer", 300, endpoints=" ".join({"a", "b", "d"} - {gone})))
+    node.forget(sticky("fewer", 300, endpoints=" ".join({"a", "b", "d"} - {gone})), gone)
     after = node.ends()
     assert node.ends() == after, "they are remembered where they went"
     for client, end in before.items():

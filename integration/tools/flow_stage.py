@@ -22,11 +22,14 @@ from flows.rows import AWAY, DROP, REJECT
 from flows.world import World
 from scratch import Netns
 
+from podwire_core.family import Family
 from podwire_core.nft.kernel import Kernel
 from podwire_core.nft.objects import Set
 from podwire_core.nft.owner import Owner
+from podwire_core.objects import Protocol
 from podwire_core.snapshot import Change
 from podwire_lab.programs import probe
+from podwire_proxy import layout
 from podwire_proxy.services import TABLES, Services
 
 #: Who listens where. On node1 only a hostNetwork pod would: all else is refused by its own stack.
@@ -83,6 +86,15 @@ class Stage:
     def remembered(self) -> int:
         """How many clients' endpoints the kernel remembers."""
         return sum(len(self.owner.entries(each.table, each.name)) for each in self._memories())
+
+    def remembered_addresses(self) -> list[str]:
+        """Where clients of TCP were sent that the kernel remembers."""
+        name = layout.affinity(Protocol.TCP).addresses
+        return [
+            address
+            for family in Family
+            for address in self.owner.entries(layout.table(family), name).values()
+        ]
 
     def forget(self) -> None:
         """Let it remember no one."""

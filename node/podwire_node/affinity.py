@@ -27,6 +27,7 @@ from podwire_proxy import layout
 log = logging.getLogger(__name__)
 
 SLICE = 2000  # clients that one turn of the loop forgets: some ten milliseconds
+AGAIN_S = 1.0  # until maps are read again that could not be
 _FAREWELL_S = 1.0
 
 Which = tuple[Family, Protocol]
@@ -83,8 +84,10 @@ class ForgottenClients:
             try:
                 maps = layout.affinity(protocol)  # both at once, see Owner.forget
                 self._owner.forget(layout.table(family), maps, keys[:SLICE])
-            except NftError as error:  # found again when the next endpoint goes
+            except NftError as error:  # tried again when the loop turns next
                 log.warning("clients of endpoints that went: %s", error)
+                self._gone[which] = keys
+                return False
         return bool(self._gone)
 
     def _hear(self) -> None:
@@ -101,7 +104,11 @@ class ForgottenClients:
             try:
                 self._answers.append((question.which, list(self._stale(question))))
             except NftError as error:
-                log.warning("clients of endpoints that went: %s", error)
+                log.warning("clients of endpoints that went: %s; looking again", error)
+                with self._something:
+                    self._questions.setdefault(question.which, question)
+                    if not self._closed:
+                        self._something.wait(AGAIN_S)
                 continue
             with self._something:
                 if not self._closed:

@@ -25,12 +25,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_network
 
 from podwire_core.claims import Claims
 from podwire_core.errors import ObjectError
-from podwire_core.family import FAMILIES, Family, Network, canonical_network, family_of, spelled
+from podwire_core.family import FAMILIES, Family, canonical_network, family_of
 from podwire_core.nft.expressions import daddr, saddr
+from podwire_core.nft.intervals import disjoint, network_text
 from podwire_core.nft.objects import Chain, Element, Hook, Key, Object, Rule, Set, Table
 from podwire_core.nft.statements import RETURN, Match
 from podwire_core.nft.statements import Masquerade as TakeNodeAddress
@@ -116,12 +116,5 @@ def skeleton(family: Family) -> Iterator[Object]:
 
 
 def _elements(name: str, cidrs: Iterable[str]) -> Iterator[Element]:
-    """Disjoint, as interval sets need; nft lists a network of one address without its length."""
-    networks = [ip_network(cidr) for cidr in sorted(set(cidrs))]
-    v4 = collapse_addresses(each for each in networks if isinstance(each, IPv4Network))
-    v6 = collapse_addresses(each for each in networks if isinstance(each, IPv6Network))
-    both: Iterable[Network] = (*v4, *v6)
-    for network in both:
-        text = spelled(network)
-        family = family_of(text)
-        yield Element(Table(family, TABLE_NAME), name, (text.removesuffix(f"/{family.bits}"),))
+    for cidr in disjoint(cidrs):
+        yield Element(Table(family_of(cidr), TABLE_NAME), name, (network_text(cidr),))

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 
 import msgspec
 
@@ -29,12 +31,16 @@ from podwire_node.settings.agent_config import AgentConfig
 from podwire_node.settings.proxy_options import proxy_options
 from podwire_node.settings.values import address_and_port
 from podwire_node.stale import Run, StaleConnections
+from podwire_node.sysctls import localhost_is_routed
 from podwire_node.web.health import HealthState
 from podwire_node.web.pages import health_pages, metrics_pages
 from podwire_node.web.server import Fixed, Web
 from podwire_proxy.services import TABLES, Services
 
 log = logging.getLogger(__name__)
+
+#: Changes of slices whose time is measured, of each family, while the kernel takes none.
+_MAX_TRIGGERED = 10_000
 
 
 class Serving(Programmer):
@@ -45,7 +51,8 @@ class Serving(Programmer):
         # their slots over a restart.
         self._nftables = Owner(nft, TABLES)
         self._nftables.adopt()
-        self._services = Services(config.node, self._nftables.in_force, proxy_options(config))
+        options = replace(proxy_options(config), localhost_routed=localhost_is_routed())
+        self._services = Services(config.node, self._nftables.in_force, options)
         super().__init__("proxy", self._services, self._nftables, Monitor(TABLES))
         self.metrics = Metrics()
         self._node = ObjectName("", config.node)
@@ -57,7 +64,9 @@ class Serving(Programmer):
         self._clients = ForgottenClients(self._nftables)
         stack.callback(self._clients.close)
         self._submitted = -1
-        self._triggered: dict[Family, list[str]] = {family: [] for family in FAMILIES}
+        self._triggered: dict[Family, deque[str]] = {
+            family: deque(maxlen=_MAX_TRIGGERED) for family in FAMILIES
+        }
         self._failures_told = 0
         self._taken = False
 

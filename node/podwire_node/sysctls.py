@@ -183,6 +183,19 @@ def initialize(config: AgentConfig, root: Path = Path("/")) -> Sequence[str]:
     return [*outcome.problems, *absent]
 
 
+def localhost_is_routed(root: Path = Path("/")) -> bool:
+    """Whether packets of other machines for 127.0.0.0/8 are taken in, whoever asked for it."""
+    try:
+        return (root / _LOCALNET.path).read_text().strip() != "0"
+    except OSError:
+        return False
+
+
+def stop_routing_localhost(root: Path = Path("/")) -> None:
+    """Before the rule goes that kept others out. Raises OSError."""
+    (root / _LOCALNET.path).write_text("0")
+
+
 def adjust_oom_score(score: int, root: Path = Path("/")) -> None:
     """How soon the kernel ends this process when memory runs out; 0 leaves it as it is."""
     if not score:

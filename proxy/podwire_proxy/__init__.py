@@ -16,7 +16,7 @@ what the kernel gets
     slots        which backend stands in which slot, with the least churn
     elements     a frontend, its plan and slots → elements and the chains they lead to
     shares       what several frontends need alike
-    cidrs        networks as interval sets need them
+    cidrs        addresses that are of no one machine
 
     services     all of it, kept up to date object by object (nft.desired.Desired)
 """

@@ -35,10 +35,10 @@ from podwire_core.nft.expressions import (
     original_saddr,
     saddr,
 )
+from podwire_core.nft.intervals import network_text
 from podwire_core.nft.objects import Chain, Element, Rule, Set
 from podwire_core.nft.statements import DROP, RETURN, Dnat, Match, Update, goto
 from podwire_core.objects import Protocol
-from podwire_proxy.cidrs import element_text
 from podwire_proxy.frontend import Affinity, Guard, Policy
 from podwire_proxy.layout import (
     CHOICES,
@@ -203,7 +203,7 @@ def guard(layout: Layout, ranges: Guard) -> tuple[list[Set | Element], Chain]:
     family, home = layout.family, layout.table
     name = f"sources-{ranges.name}"
     sources: list[Set | Element] = [Set(home, name, saddr(family), "who may come", interval=True)]
-    sources += [Element(home, name, (element_text(cidr),)) for cidr in ranges.ranges]
+    sources += [Element(home, name, (network_text(cidr),)) for cidr in ranges.ranges]
     rules = [Rule((Match(saddr(family), set=name), RETURN), "may come")]
     if ranges.node:
         itself = Match(_pair(family), set=SELF_VIPS)

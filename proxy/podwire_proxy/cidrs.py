@@ -1,11 +1,12 @@
-"""Networks as interval sets need them: of one family, disjoint, in nft's spelling."""
+"""Addresses that are of no one machine: loopback, link-local, multicast, unspecified."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
 from podwire_core.family import Family, Network, family_of, spelled
+from podwire_core.nft.intervals import disjoint
 
 #: What never leaves a host, and where NodePorts do not answer unless asked to.
 LOOPBACK: dict[Family, Network] = {
@@ -14,16 +15,8 @@ LOOPBACK: dict[Family, Network] = {
 }
 
 
-def disjoint(cidrs: Iterable[str]) -> tuple[str, ...]:
-    """Networks that hold the same addresses, and none twice; equal input, equal output."""
-    networks = [ip_network(cidr) for cidr in sorted(set(cidrs))]
-    v4 = collapse_addresses(each for each in networks if isinstance(each, IPv4Network))
-    v6 = collapse_addresses(each for each in networks if isinstance(each, IPv6Network))
-    return (*map(spelled, v4), *map(spelled, v6))
-
-
 def without_loopback(cidrs: Iterable[str]) -> tuple[str, ...]:
-    """The same without 127.0.0.0/8 and ::1."""
+    """Networks without 127.0.0.0/8 and ::1, disjoint."""
     return disjoint(spelled(each) for cidr in cidrs for each in _cut(ip_network(cidr)))
 
 
@@ -37,11 +30,6 @@ def _cut(network: Network) -> Iterator[Network]:
         case (_, loopback):
             if not network.overlaps(loopback):
                 yield network
-
-
-def element_text(cidr: str) -> str:
-    """A network as nft lists it in a set: one of a single address without its length."""
-    return cidr.removesuffix(f"/{family_of(cidr).bits}")
 
 
 #: What is_special() means, for a sentence that begins with the address.

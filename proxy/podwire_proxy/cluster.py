@@ -11,11 +11,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from podwire_core.family import FAMILIES, Family, family_of
+from podwire_core.nft.intervals import disjoint, network_text
 from podwire_core.nft.objects import Element
 from podwire_core.objects import Node, ObjectName, ServiceCIDR
 from podwire_core.snapshot import Snapshot
 from podwire_proxy import layout as names
-from podwire_proxy.cidrs import LOOPBACK, disjoint, element_text, without_loopback
+from podwire_proxy.cidrs import LOOPBACK, without_loopback
 from podwire_proxy.endpoints import Place
 from podwire_proxy.layout import Layout, table
 from podwire_proxy.options import Options
@@ -69,4 +70,4 @@ class Cluster:
 
 def _filled(name: str, cidrs: Iterable[str]) -> Iterator[Element]:
     for cidr in cidrs:
-        yield Element(table(family_of(cidr)), name, (element_text(cidr),))
+        yield Element(table(family_of(cidr)), name, (network_text(cidr),))

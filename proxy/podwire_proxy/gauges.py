@@ -11,7 +11,13 @@ from typing import NamedTuple
 from podwire_core.family import FAMILIES, Family
 from podwire_core.objects import Protocol
 from podwire_proxy.frontend import Backend, Frontend, Plan
-from podwire_proxy.skeleton import Uses
+
+
+class Uses(NamedTuple):
+    """What some Service of a family asks for; see skeleton."""
+
+    affinity: bool
+    guards: bool
 
 
 class Lacking(NamedTuple):
@@ -28,7 +34,7 @@ class Lacking(NamedTuple):
 
 
 class Gauges:
-    """udp_serving, udp_changes, no_local: see Services. uses: see skeleton."""
+    """udp_serving, udp_changes, no_local: see Services."""
 
     def __init__(self) -> None:
         self.udp_serving: dict[Frontend, frozenset[Backend]] = {}

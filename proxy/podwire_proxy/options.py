@@ -4,6 +4,8 @@
     masquerade_all       every client of a ClusterIP is masqueraded
     nodeport_addresses   where NodePorts answer: CIDRs; empty means our Node's InternalIPs
     localhost_nodeports  they answer at 127.0.0.0/8 too (needs route_localnet, IPv4 only)
+    localhost_routed     route_localnet is on, whoever turned it on: neighbours are kept out of
+                         127.0.0.0/8 for as long as it is
 
 The meanings are kube-proxy's, and so are the flags that lead here (--detect-local-mode, …).
 """
@@ -42,6 +44,7 @@ class Options:
     masquerade_all: bool = False
     nodeport_addresses: tuple[str, ...] = ()
     localhost_nodeports: bool = False
+    localhost_routed: bool = False
 
     def nodeport_cidrs(self, family: Family) -> tuple[str, ...]:
         """Where NodePorts of a family answer; empty for its InternalIPs.

@@ -19,8 +19,9 @@ from typing import NamedTuple
 
 from podwire_core.errors import ObjectError
 from podwire_core.family import Family, canonical_address, canonical_network, family_of
+from podwire_core.nft.intervals import disjoint
 from podwire_core.objects import EndpointSlice, Protocol, Service, ServicePort
-from podwire_proxy.cidrs import SPECIAL, disjoint, is_special
+from podwire_proxy.cidrs import SPECIAL, is_special
 from podwire_proxy.endpoints import Endpoints, Place, endpoints_of
 from podwire_proxy.frontend import Affinity, Backend, Frontend, Guard, Plan, Policy
 from podwire_proxy.health import HealthCheck

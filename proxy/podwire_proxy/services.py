@@ -21,7 +21,7 @@ from podwire_core.claims import Claims
 from podwire_core.errors import ObjectError
 from podwire_core.family import FAMILIES, Family
 from podwire_core.nft.desired import Walk
-from podwire_core.nft.objects import Key, Object, Table
+from podwire_core.nft.objects import Element, Key, Object, Table
 from podwire_core.objects import (
     EndpointSlice,
     Node,
@@ -47,6 +47,8 @@ from podwire_proxy.skeleton import skeleton
 TABLES = tuple(names.table(family) for family in FAMILIES)
 NOT_OURS = frozenset({"service.kubernetes.io/service-proxy-name", "service.kubernetes.io/headless"})
 
+#: Services that are told at once that an older one has their address and port.
+MAX_LOSERS = 100
 _MEMBERS = {names.members(protocol): protocol for protocol in Protocol}
 
 
@@ -104,10 +106,9 @@ class Services:
     def problems(self) -> Sequence[ObjectError]:
         """What of the objects cannot be used, and addresses that an older Service holds already."""
         found = [error for name in sorted(self._problems) for error in self._problems[name]]
-        for claimant in sorted(self._frontends.rivals()):
-            for frontend, holder in self._frontends.losers(claimant).items():
-                reason = f"{frontend} is Service {holder.name}'s, which is older"
-                found.append(ObjectError("", f"Service {claimant.name}", "spec.ports", reason))
+        for claimant, frontend, holder in self._frontends.lost(MAX_LOSERS):
+            reason = f"{frontend} is Service {holder.name}'s, which is older"
+            found.append(ObjectError("", f"Service {claimant.name}", "spec.ports", reason))
         return found
 
     @property
@@ -172,15 +173,25 @@ class Services:
         return self.wanted
 
     def _walk(self) -> Iterator[Object]:
-        """See nft.desired.Walk: what a verdict leads to stands before the verdict."""
+        """See nft.desired.Walk: what a number or a verdict leads to stands before it.
+
+        A Service's own address comes with its frontends, of which it refuses every other port: all
+        of them at first would refuse everyone until the last frontend is in force.
+        """
         yield from self._fixed.values()
-        yield from (each for each in self._shares.walk() if each.key not in self._fixed)
+        for each in self._shares.walk():
+            if each.key not in self._fixed and not _is_cluster_ip(each):
+                yield each
+        last: Key = ()
         for frontend in sorted(self._served):
             layout = self._layouts[frontend.family]
             served = self._served[frontend]
             yield from slots_of(layout, frontend, served)
             for each in beside_slots(layout, frontend, served):
                 if not is_shared(each):
+                    yield each
+                elif _is_cluster_ip(each) and each.key != last:  # of several ports, once
+                    last = each.key
                     yield each
 
     def _dirty(self, changes: Iterable[Change]) -> set[ObjectName]:
@@ -298,3 +309,7 @@ class Services:
             if each is None and len(key) == 5 and key[3] in _MEMBERS:
                 family = next(family for family in FAMILIES if family.nft == key[0])
                 self.forgetful.add((family, _MEMBERS[key[3]]))
+
+
+def _is_cluster_ip(each: Object) -> bool:
+    return isinstance(each, Element) and each.set == names.CLUSTER_IPS

@@ -1,7 +1,7 @@
-"""The part of the proxy's tables that never changes: chains, maps and sets, one per family.
+"""The part of the proxy's tables that all Services share: chains, maps and sets, one per family.
 
     hook          type    priority   why there
-    prerouting    filter  -300       with NodePorts at localhost: no one else may send there
+    prerouting    filter  -300       where 127.0.0.0/8 is routed: no one else may send there
     prerouting    filter  -110       source ranges, of what the client dialled: before DNAT
     output        filter  -110       the same for the node's own processes
     prerouting    nat     -100       pods and the world outside: before routing, so that the
@@ -26,7 +26,6 @@ DNAT and before SNAT.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from podwire_core.family import Family
 from podwire_core.nft.expressions import (
@@ -62,6 +61,7 @@ from podwire_core.nft.statements import (
 from podwire_core.objects import Protocol
 from podwire_proxy import layout as names
 from podwire_proxy.cidrs import LOOPBACK
+from podwire_proxy.gauges import Uses
 from podwire_proxy.layout import Layout
 from podwire_proxy.plans import AFFINITY_SECONDS
 
@@ -73,13 +73,6 @@ _TRANSLATED = Match(CT_STATUS, values=("dnat",))
 _NODEPORT = concat(L4PROTO, DPORT)
 
 
-class Uses(NamedTuple):
-    """What some Service of a family asks for."""
-
-    affinity: bool
-    guards: bool
-
-
 def skeleton(layout: Layout, uses: Uses) -> Iterator[Object]:
     """Every object of a family's table but what comes and goes; what is named comes first."""
     yield layout.table
@@ -88,7 +81,9 @@ def skeleton(layout: Layout, uses: Uses) -> Iterator[Object]:
     yield from _sets(layout)
     if uses.guards:
         yield from _guard_chains(layout)
-    if layout.options.localhost_nodeports and layout.family is Family.IPV4:
+    options = layout.options
+    open_ = options.localhost_nodeports or options.localhost_routed
+    if open_ and layout.family is Family.IPV4:
         yield _localhost_chain(layout)
     yield from _service_chains(layout, uses)
     yield from _refusal_chains(layout)

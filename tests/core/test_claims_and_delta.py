@@ -59,3 +59,13 @@ def test_claims_do_not_depend_on_their_history(steps: list[tuple[int, dict[int, 
         for key, value in final[owner].items():
             expected.setdefault(key, value)
     assert claims.winners == expected == told
+
+
+def test_who_lost_is_told_in_bounds() -> None:
+    claims: Claims[int, str, str] = Claims()
+    for owner in range(500):
+        claims.replace(owner, {f"key{number}": str(owner) for number in range(40)})
+    told = claims.lost(100)
+    assert len(told) == 300
+    assert {holder for _, _, holder in told} == {0}
+    assert [owner for owner, _, _ in told] == [each for each in range(1, 101) for _ in range(3)]

@@ -22,6 +22,7 @@ from podwire_core.nft.expressions import (
     saddr,
 )
 from podwire_core.nft.objects import Chain, Element, Hook, Object, Rule, Set
+from podwire_core.nft.packet import Packet
 from podwire_core.nft.statements import (
     ACCEPT,
     DROP,
@@ -33,7 +34,7 @@ from podwire_core.nft.statements import (
     Vmap,
     jump,
 )
-from podwire_core.nft.tracer import Fate, Packet, Ruleset, Trace, trace
+from podwire_core.nft.tracer import Fate, Ruleset, Trace, trace
 
 SYN = Packet(V4, "10.1.1.1", "10.96.0.1", "tcp", 80, iif="eth0")
 CLIENT = concat(saddr(V4), constant(4_000_000_000))

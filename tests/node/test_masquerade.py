@@ -8,7 +8,8 @@ from podwire_core.family import FAMILIES, Family, family_of
 from podwire_core.feed.decode import decode
 from podwire_core.nft.fake import Fake
 from podwire_core.nft.owner import Owner
-from podwire_core.nft.tracer import Packet, Ruleset, trace
+from podwire_core.nft.packet import Packet
+from podwire_core.nft.tracer import Ruleset, trace
 from podwire_core.objects import Node
 from podwire_core.snapshot import Change, Snapshot
 from podwire_node.masquerade import OWN_PODS, Masquerade

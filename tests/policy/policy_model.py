@@ -16,7 +16,8 @@ from podwire_core.family import FAMILIES, Family, family_of
 from podwire_core.nft.fake import Fake
 from podwire_core.nft.kernel import Nft
 from podwire_core.nft.owner import Owner
-from podwire_core.nft.tracer import Fate, Packet, Ruleset, Trace, trace
+from podwire_core.nft.packet import Packet
+from podwire_core.nft.tracer import Fate, Ruleset, Trace, trace
 from podwire_core.nft.transaction import Transaction
 from podwire_core.objects import (
     KubernetesObject,

@@ -17,7 +17,8 @@ from podwire_core.family import Family
 from podwire_core.nft.fake import Fake
 from podwire_core.nft.objects import Element, Object
 from podwire_core.nft.owner import Owner
-from podwire_core.nft.tracer import Fate, Packet, Ruleset, Trace, trace
+from podwire_core.nft.packet import Packet
+from podwire_core.nft.tracer import Fate, Ruleset, Trace, trace
 from podwire_proxy.services import Services
 
 NAMES = {address: name for name, row in ADDRESSES.items() for address in row.values()}

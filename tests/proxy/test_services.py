@@ -9,6 +9,7 @@ from proxy_stage import HERE, Stage, endpoints, node, read, service, sticky
 
 from podwire_core.family import Family
 from podwire_core.nft.desired import Walk
+from podwire_core.nft.objects import Element
 from podwire_core.objects import Node, ObjectName, Service
 from podwire_core.snapshot import Snapshot
 from podwire_proxy.options import Local, Options
@@ -40,6 +41,27 @@ def test_two_services_of_one_address_share_it(stage: Stage) -> None:
     assert "10.96.0.10" in stage.elements("cluster-ips")
     stage.remove(service("more"))
     assert "10.96.0.10" not in stage.elements("cluster-ips")
+
+
+def test_while_much_is_put_in_force_no_address_refuses_what_its_service_serves(
+    stage: Stage,
+) -> None:
+    stage.put(service("more", port=81), service("last", "10.96.0.9"))
+    walk = [each for each in stage.services.wanted.values() if isinstance(each, Element)]
+    addresses = [each.parts[0] for each in walk if each.set == "cluster-ips"]
+    assert sorted(addresses) == ["10.96.0.10", "10.96.0.11", "10.96.0.9"], "each once"
+    for address in addresses:
+        (at,) = (
+            n
+            for n, each in enumerate(walk)
+            if each.set == "cluster-ips" and each.parts[0] == address
+        )
+        ends = [
+            n
+            for n, each in enumerate(walk)
+            if each.set in {"frontends", "unavailable"} and each.parts[0] == address
+        ]
+        assert {each.parts[0] for each in walk[at : max(ends)]} == {address}
 
 
 def test_a_service_that_goes_takes_everything_of_its_own(stage: Stage) -> None:

@@ -8,14 +8,18 @@
     writer        elements that come and go, straight to nf_tables
     netlink       nf_tables' own protocol: messages, attributes, dumps
     datatypes     the bytes of keys and values, and nft's words for them
+    intervals     elements that are networks and ranges
     sets          a set as the kernel tells of it: what its keys and values are
     elements      a set's elements as the kernel dumps them → keys and fingerprints
     reader        all that is in force of some tables, of one moment
     listing       the same of what libnftables lists, for what only it can spell
     entries       what packets wrote into dynamic sets, and how it is forgotten
+    desired       what is asked of whoever wants something in force
     owner         what is in force of our tables, and the only one to change it
+    ledger        a quarter of a million keys in few bytes
     monitor       someone else changed our tables: the kernel's own notification
     fake          the kernel's part, in memory: same refusals, and a tracer reads it
+    packet        a packet, and what nft's fields are of it
     tracer        one packet through the fake's chains: which rules it met, what became of it
 
 The words are nft's: a reader who knows `nft` knows this package, and the other way round.

@@ -1,9 +1,12 @@
-"""Element parts as spans of integers, for sets with `flags interval`."""
+"""Elements of sets with `flags interval`: parts as spans of integers, disjoint networks."""
 
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Iterable
 from functools import lru_cache
+
+from podwire_core.family import family_of, spelled
 
 Span = tuple[int, int]
 
@@ -35,3 +38,20 @@ def holds(part: str, value: str) -> bool:
         return part == value
     first, last = span(part)
     return first <= span(value)[0] <= last
+
+
+def disjoint(cidrs: Iterable[str]) -> tuple[str, ...]:
+    """Networks that hold the same addresses, and none twice; equal input, equal output.
+
+    cidrs: of either family, with their host bits cleared. IPv4 comes first.
+    """
+    networks = [ipaddress.ip_network(cidr) for cidr in sorted(set(cidrs))]
+    v4 = (each for each in networks if isinstance(each, ipaddress.IPv4Network))
+    v6 = (each for each in networks if isinstance(each, ipaddress.IPv6Network))
+    one, other = ipaddress.collapse_addresses(v4), ipaddress.collapse_addresses(v6)
+    return (*map(spelled, one), *map(spelled, other))
+
+
+def network_text(cidr: str) -> str:
+    """A network as nft lists it in a set: one of a single address without its length."""
+    return cidr.removesuffix(f"/{family_of(cidr).bits}")

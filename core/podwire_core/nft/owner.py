@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import islice
 
 from podwire_core.delta import Delta
@@ -91,14 +91,18 @@ class Owner:
 
     def sync(self, want: Mapping[Key, Object]) -> Transaction:
         """replace(), or rebuild() where the kernel cannot change a thing in place."""
-        if not self.in_force and isinstance(want, Walk):
-            return self._fill(want)
+        filled = Transaction()
+        absent = {table.key for table in self.tables} - self.in_force.keys()
+        if absent and isinstance(want, Walk):
+            filled = self._fill(each for each in want.objects() if _table_of(each) in absent)
         some = self._differing(want)
+        if not some and filled:
+            return filled
         if self._needs_rebuild(self._difference(some)):
             return self.rebuild(want)
         sent = self.change(some)
         # Someone's rule may hold on to what we want gone, or ours to what someone renamed.
-        return self.rebuild(want) if self._leftovers else sent
+        return self.rebuild(want) if self._leftovers else sent or filled
 
     def entries(self, table: Table, name: str) -> Mapping[str, str]:
         """Key text → data text of what packets wrote into a dynamic set of ours."""
@@ -108,9 +112,8 @@ class Owner:
         """Delete entries of dynamic sets, of all at once; see entries.forget. Returns how many."""
         return entries.forget(table, names, keys, self._nft.entries, self._commit)
 
-    def _fill(self, want: Walk) -> Transaction:
+    def _fill(self, objects: Iterator[Object]) -> Transaction:
         """Fill tables that are not there, in parts; what one part names is in an earlier one."""
-        objects = want.objects()
         numbers: Counter[tuple[str, str]] = Counter()
         with collection_paused():
             while part := list(islice(objects, PART)):
@@ -210,6 +213,10 @@ class Owner:
             self.in_force.pop(key, None)
             if key[2:3] == ("set",):
                 self.in_force.forget_set(key)
+
+
+def _table_of(each: Object) -> Key:
+    return each.key if isinstance(each, Table) else each.table.key
 
 
 def _hook(fingerprint: str) -> str:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 import socket
 import struct
 import weakref
@@ -32,6 +33,7 @@ from podwire_core.nft.statements import Verdict, VerdictKind
 from podwire_core.nft.transaction import Command, Gone, Transaction, Verb
 
 SEND_BYTES = 16 * 1024 * 1024
+_LAST_SEQUENCE = 1 << 31  # of 32 bits, with room for any batch
 MESSAGE_BYTES = 48 * 1024  # of elements: an attribute's length has sixteen bits
 
 _NETFILTER, _SUBSYSTEM = 12, 10  # NETLINK_NETFILTER, NFNL_SUBSYS_NFTABLES
@@ -86,6 +88,8 @@ class Writer:
             self._socket.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, SEND_BYTES)
         self._socket.settimeout(netlink.ANSWER_SECONDS)
         self._socket.bind((0, 0))
+        self._late = select.poll()
+        self._late.register(self._socket, select.POLLIN)
 
     def forget(self) -> None:
         """Someone may have made sets anew: ask for their types again."""
@@ -146,6 +150,9 @@ class Writer:
 
     def _send(self, messages: Sequence[_Message]) -> None:
         subsystem = bytes([0, 0]) + _SUBSYSTEM.to_bytes(2, "big")
+        if self._sequence > _LAST_SEQUENCE:
+            self._sequence = 0
+        self._drain()
         begin = self._sequence + 1
         data = [self._packed(_BATCH_BEGIN, _REQUEST, subsystem)]
         about: dict[int, Sequence[Command]] = {}
@@ -164,6 +171,12 @@ class Writer:
             if error.errno == errno.EMSGSIZE:  # nothing was sent
                 raise Unreadable from error
             raise NftError(f"the kernel gave no answer: {error}") from error
+
+    def _drain(self) -> None:
+        """What is left of an answer that was given up would be in the way of the next one."""
+        while self._late.poll(0):
+            with suppress(OSError):  # which says that some of it was lost
+                self._socket.recv(netlink.RECEIVE_BYTES)
 
     def _packed(self, kind: int, flags: int, body: bytes) -> bytes:
         self._sequence += 1

@@ -10,7 +10,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from podwire_core.family import Family, family_of
-from podwire_core.nft.tracer import Fate, Packet, Ruleset, Step, Trace, trace
+from podwire_core.nft.packet import Packet
+from podwire_core.nft.tracer import Fate, Ruleset, Step, Trace, trace
 from podwire_core.objects import Node, ObjectName, Pod, Protocol, Service
 from podwire_core.snapshot import Snapshot
 from podwire_policy.policies import Policies

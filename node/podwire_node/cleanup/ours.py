@@ -7,7 +7,8 @@
                 and of the runtime's folders the conflist and the client, where they are ours
 
 Pods' own links stay: a pod that runs would lose its network, and the runtime asks the plugin to
-remove each. Kernel parameters stay as they are: others may rely on them.
+remove each. Kernel parameters stay as they are, others may rely on them; but route_localnet is
+turned off where a rule of ours kept neighbours out of 127.0.0.0/8, before that rule goes.
 
 Rules go before routes: with a route gone first, a packet would leave by another way.
 """
@@ -22,7 +23,9 @@ from pathlib import Path
 import msgspec
 
 from podwire_core.errors import NftError
+from podwire_core.family import Family
 from podwire_core.nft.kernel import Kernel
+from podwire_core.nft.objects import Table
 from podwire_node.cleanup.rows import Outcome, Row, removed
 from podwire_node.cni.conflist import NETWORK
 from podwire_node.cni.install import CLIENT, CONFLIST
@@ -31,12 +34,14 @@ from podwire_node.routes.overlay import DEVICE
 from podwire_node.routes.overlay_device import NameTakenError, RouteError
 from podwire_node.routes.routing import Routing
 from podwire_node.settings.values import Component
+from podwire_node.sysctls import localhost_is_routed, stop_routing_localhost
 
 TABLE_OF = {
     Component.POLICY: "podwire-policy",
     Component.CNI: "podwire-masquerade",
     Component.PROXY: "podwire-proxy",
 }
+_GUARDED = Table(Family.IPV4, TABLE_OF[Component.PROXY])
 _MAX_CONFLIST = 64 * 1024
 _MAX_CLIENT = 16 * 1024 * 1024
 #: What the client says of itself, which no other plugin does.
@@ -69,10 +74,30 @@ def _tables(kernel: Kernel, names: set[str], *, dry_run: bool) -> Iterator[Row]:
     except NftError as error:
         yield Row("table", ", ".join(sorted(names)), Outcome.FAILED, str(error))
         return
+    guarding = False
+    if TABLE_OF[Component.PROXY] in names:
+        for row in _localhost(kernel, dry_run=dry_run):
+            guarding |= row.outcome is Outcome.FAILED
+            yield row
     for key in there:
-        if key[0] in {"ip", "ip6"} and key[1] in names:
+        if guarding and key == _GUARDED.key:
+            yield Row(
+                "table", " ".join(key), Outcome.LEFT, "it keeps neighbours out of 127.0.0.0/8"
+            )
+        elif key[0] in {"ip", "ip6"} and key[1] in names:
             remove = partial(delete_table, kernel, key)
             yield removed("table", " ".join(key), remove, dry_run=dry_run)
+
+
+def _localhost(kernel: Kernel, *, dry_run: bool) -> Iterator[Row]:
+    """See the module; a guard that cannot be looked for counts as none."""
+    try:
+        guarded = (*_GUARDED.key, "chain", "guard-localhost") in kernel.read([_GUARDED])
+    except NftError:
+        return
+    if guarded and localhost_is_routed():
+        name = "net.ipv4.conf.all.route_localnet"
+        yield removed("parameter", name, stop_routing_localhost, dry_run=dry_run)
 
 
 def _routes(*, dry_run: bool) -> Iterator[Row]:

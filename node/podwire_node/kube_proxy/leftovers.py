@@ -15,9 +15,9 @@ All of a table goes at once (iptables-restore --noflush): no packet sees half of
     KUBE-FIREWALL, KUBE-KUBELET-CANARY, KUBE-IPTABLES-HINT        kubelet's, and so they stay
     KUBE-MARK-DROP                                                kubelet's until 1.27: it stays
 
-A chain that a rule of someone else leads to stays, with what is in it: portmap, say, may be told to
-mark packets by KUBE-MARK-MASQ. In a built-in chain, a rule is kube-proxy's when it leads to one of those
-that kube-proxy hangs there.
+A chain that a rule of someone else leads to stays, with what is in it: portmap, say, may be told
+to mark packets by KUBE-MARK-MASQ. In a built-in chain, a rule is kube-proxy's when it leads to one
+of those that kube-proxy hangs there.
 
 Source: CleanupLeftovers in pkg/proxy/iptables and pkg/proxy/ipvs of Kubernetes 1.36.
 """

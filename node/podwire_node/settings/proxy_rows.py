@@ -18,6 +18,7 @@ _SERVICES = "Services (component proxy)"
 _CONNTRACK = "Connection tracking (component proxy)"
 
 _LINK = matching(r"[A-Za-z0-9._:@-]{0,15}")  # what a link may be called, short of odd signs
+_PREFIX = matching(r"[A-Za-z0-9._:@-]{0,14}")  # and of its beginning, with nft's * behind it
 _HOST_PORT = "use ADDRESS:PORT, such as 127.0.0.1:10249 or [::]:10249"
 _NUMBER = "use a whole number, 0 leaves it"
 _SECONDS = "use seconds, or a duration such as 1h30m, of at most 24 days; 0 leaves it"
@@ -58,7 +59,7 @@ PROXY_ROWS = (
     ),
     Setting(
         "podInterfaceNamePrefix",
-        _LINK,
+        _PREFIX,
         "use the beginning of links' names",
         "How the links that pods' packets come from begin (InterfaceNamePrefix).",
         _SERVICES,

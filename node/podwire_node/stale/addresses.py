@@ -23,4 +23,5 @@ class Addresses:
         """All that are there now."""
         answers = self._conversation.dump(Message(_GETADDR, bytes(_HEAD)))
         known = (attributes(body, _HEAD) for body in answers)
-        return frozenset(each.get(_LOCAL) or each.get(_ADDRESS, b"") for each in known)
+        found = (each.get(_LOCAL) or each.get(_ADDRESS, b"") for each in known)
+        return frozenset(each for each in found if len(each) in {4, 16})  # no MCTP, no Phonet
