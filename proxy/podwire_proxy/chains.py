@@ -116,7 +116,11 @@ class Chains(NamedTuple):
     def numbered(self, policy: Policy, sizes: Sizes, chain: Chain) -> Element:
         """Which number leads to a chain."""
         key = number(self.protocol, nodeport=self.nodeport, policy=policy, sizes=sizes)
-        return Element(self.layout.table, CHOICES, (key,), goto(chain.name))
+        found = self.layout.made.get(key)
+        if not isinstance(found, Element):
+            found = Element(self.layout.table, CHOICES, (key,), goto(chain.name))
+            self.layout.made[key] = found
+        return found
 
     def _name(self, name: str) -> str:
         return f"nodeport-{name}" if self.nodeport else name
@@ -130,11 +134,16 @@ class Chains(NamedTuple):
         return self._pick(f"choose-local-{count}-{self.protocol.nft}", count, why, second=True)
 
     def _pick(self, name: str, count: int, why: str, *, second: bool) -> Chain:
+        whole = self._name(name)
+        found = self.layout.made.get(whole)
+        if isinstance(found, Chain):
+            return found
         family = self.layout.family
         key = slot_key(family, self.protocol, nodeport=self.nodeport)
         source = slots(self.protocol, nodeport=self.nodeport, second=second)
         rule = Rule((Dnat(family, concat(*key, Numgen(count)), source),), why)
-        return Chain(self.layout.table, self._name(name), (rule,))
+        made = self.layout.made[whole] = Chain(self.layout.table, whole, (rule,))
+        return made
 
     def _by_source(self, name: str, lists: list[str]) -> Chain:
         """lists: the chain of all endpoints, and that of this node's where there are any."""

@@ -5,7 +5,7 @@ What depends on the node's options stands here, so that chains.py and skeleton.p
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from podwire_core.family import Family
@@ -23,7 +23,7 @@ from podwire_core.nft.expressions import (
     original_daddr,
     saddr,
 )
-from podwire_core.nft.objects import Table
+from podwire_core.nft.objects import Chain, Element, Table
 from podwire_core.nft.statements import Match
 from podwire_core.objects import Protocol
 from podwire_proxy.options import Options
@@ -106,11 +106,15 @@ def slot_key(family: Family, protocol: Protocol, *, nodeport: bool) -> tuple[Fie
 
 @dataclass(frozen=True)
 class Layout:
-    """A family's table on this node. pods_known: some network of pods is known."""
+    """A family's table on this node. pods_known: some network of pods is known.
+
+    made: chains and their numbers that many frontends share, by name, so that each is made once.
+    """
 
     family: Family
     options: Options
     pods_known: bool
+    made: dict[str, Chain | Element] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def table(self) -> Table:

@@ -111,6 +111,8 @@ class _Planner:
             self.frontends.setdefault(Frontend(family, address, port.protocol, number), what)
 
         add(vip, port.port, plan_)
+        if not (balancers or externals or port.node_port):
+            return
         from_outside = replace(plan_, policy=external, external=True)
         for address in balancers:
             add(address, port.port, replace(from_outside, guard=guard))

@@ -20,6 +20,7 @@ from typing import NamedTuple
 from podwire_core.claims import Claims
 from podwire_core.errors import ObjectError
 from podwire_core.family import FAMILIES, Family
+from podwire_core.garbage import collection_paused
 from podwire_core.nft.desired import Walk
 from podwire_core.nft.objects import Element, Key, Object, Table
 from podwire_core.objects import (
@@ -147,6 +148,12 @@ class Services:
 
     def update(self, snapshot: Snapshot, changes: Sequence[Change]) -> Mapping[Key, Object | None]:
         """See Desired.update. The first answer is a walk: use it before the next update."""
+        if self._told:
+            return self._update(snapshot, changes)
+        with collection_paused():
+            return self._update(snapshot, changes)
+
+    def _update(self, snapshot: Snapshot, changes: Sequence[Change]) -> Mapping[Key, Object | None]:
         answer: dict[Key, Object | None] = {}
         dirty = self._dirty(changes)
         if any(change.kind in {Node, ServiceCIDR} for change in changes):

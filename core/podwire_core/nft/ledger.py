@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 
-from podwire_core.nft.objects import Element, Key, Object
+from podwire_core.nft.objects import Element, Key, Object, Table
 
 
 class Ledger(MutableMapping[Key, str]):
@@ -51,10 +51,14 @@ class Ledger(MutableMapping[Key, str]):
 
     def file(self, objects: Iterable[Object]) -> None:
         """Hold what objects want to be in force, without a tuple for each element on the way."""
+        last: tuple[Table, str] | None = None
+        elements: dict[str, str] = {}
         for each in objects:
             if isinstance(each, Element):
-                home = (*each.table.key, "element", each.set)
-                self._sets.setdefault(home, {})[each.key_text] = each.fingerprint
+                if last is None or last[0] is not each.table or last[1] != each.set:
+                    last = (each.table, each.set)
+                    elements = self._sets.setdefault((*each.table.key, "element", each.set), {})
+                elements[each.key_text] = each.fingerprint
             else:
                 self._plain[each.key] = each.fingerprint
 

@@ -93,6 +93,8 @@ class Owner:
         """replace(), or rebuild() where the kernel cannot change a thing in place."""
         filled = Transaction()
         absent = {table.key for table in self.tables} - self.in_force.keys()
+        if not self.in_force and isinstance(want, Walk):
+            return self._fill(want.objects())
         if absent and isinstance(want, Walk):
             filled = self._fill(each for each in want.objects() if _table_of(each) in absent)
         some = self._differing(want)
