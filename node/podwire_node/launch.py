@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterable
 from contextlib import closing
 
@@ -12,6 +13,7 @@ from podwire_core.errors import FeedError, NftError
 from podwire_core.nft.kernel import Kernel
 from podwire_node import sysctls
 from podwire_node.agent import Agent
+from podwire_node.cleanup.running import our_agents
 from podwire_node.reports import logs
 from podwire_node.settings.agent_config import AgentConfig
 from podwire_node.sources import open_feed
@@ -36,6 +38,13 @@ def initialize(config: AgentConfig) -> None:
 def run(config: AgentConfig) -> None:
     """Run an agent until it is told to leave. Raises click's error, one sentence."""
     sysctls.adjust_oom_score(config.oom_score_adj)
+    for pid in our_agents():
+        if pid != os.getpid():
+            log.warning(
+                "another agent (pid %d) runs in this network namespace: where both keep one "
+                "table, each undoes the other's work; give each components of its own",
+                pid,
+            )
     try:
         feed, server = open_feed(config)
         with closing(feed):

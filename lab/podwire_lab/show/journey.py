@@ -7,7 +7,7 @@ nothing here knows what a Service or a policy does, it only tells what each rule
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from podwire_core.family import Family, family_of
 from podwire_core.nft.packet import Packet
@@ -75,10 +75,15 @@ def _legs(world: _World, pod: Pod, service: ObjectName, packet: Packet) -> Itera
     if there != here:
         via = _gateway(world, there, packet.family)
         yield Leg(here, f"the pods of {there} are behind {via}, says our route: over the fabric")
-        (way,) = trace(world.rulesets[there], way.packet)
+        (way,) = trace(world.rulesets[there], _arriving(way.packet))
         yield from _steps(there, way)
     if way.fate is Fate.ACCEPT:
         yield from _arrival(here, owner, packet, way.packet)
+
+
+def _arriving(packet: Packet) -> Packet:
+    """On another node: what was translated is known where it was, and to no one else."""
+    return replace(packet, dnat=False, original_daddr="", original_dport=0, priority="")
 
 
 def _departure(pod: Pod, service: ObjectName, packet: Packet) -> Iterator[Leg]:

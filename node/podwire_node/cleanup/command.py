@@ -66,7 +66,7 @@ def cleanup(
         message = f"--components: {names!r}: use one or more of cni, proxy and policy"
         raise click.ClickException(message) from None
     if not (kube_proxy or dry_run or force):
-        _refuse_while_one_runs()
+        _refuse_while_one_runs("give --force")
     if kube_proxy and not as_json:
         _warn_while_one_runs()
     folders = (Path(cni_conf_dir), Path(cni_bin_dir))
@@ -77,7 +77,7 @@ def cleanup(
 
 def clean_up_proxy() -> int:
     """What `podwire proxy --cleanup` does: our Services, and all of a kube-proxy. An exit code."""
-    _refuse_while_one_runs()
+    _refuse_while_one_runs("use `podwire cleanup --components proxy --force`")
     nowhere = (Path(_CONF_DIR), Path(_BIN_DIR))  # nothing of a proxy is there
     rows = _remove((Component.PROXY,), nowhere, kube_proxy=False, dry_run=False)
     rows += _remove((), nowhere, kube_proxy=True, dry_run=False)
@@ -85,14 +85,14 @@ def clean_up_proxy() -> int:
     return int(any(row.outcome == "failed" for row in rows))
 
 
-def _refuse_while_one_runs() -> None:
+def _refuse_while_one_runs(otherwise: str) -> None:
     from podwire_node.cleanup.running import our_agents  # noqa: PLC0415 - --help needs none of it
 
     if found := our_agents():
         pids = ", ".join(map(str, found))
         raise click.ClickException(
-            f"an agent runs in this network namespace (pid {pids}) and would make everything anew: "
-            "end it first, or give --force"
+            f"an agent runs in this network namespace (pid {pids}) and makes what is its own anew: "
+            f"end it first, or {otherwise}"
         )
 
 

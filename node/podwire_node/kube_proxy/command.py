@@ -57,7 +57,8 @@ def proxy(*, cleanup: bool, init_only: bool, show_config: bool, **flags: object)
 
     A DaemonSet of kube-proxy works with podwire's image and this command. What kube-proxy left
     in the kernel goes once our own rules are in force, and no connection breaks. Flags that
-    have no meaning here are accepted and named in one warning.
+    have no meaning here are accepted and named in one warning. Without flags it serves /healthz
+    at 0.0.0.0:10256 and /metrics at 127.0.0.1:10249; --show-config tells every default.
 
     With --config, the file counts, as it does to kube-proxy, which ignores most flags beside
     it: those that still count are --hostname-override, --master, --logging-format, -v,

@@ -76,7 +76,8 @@ PROXY_ROWS = (
         "nodeportAddresses",
         nodeport_addresses,
         "use primary, all, localhost, or CIDRs, at most 64",
-        "Where NodePorts answer: primary is our Node's InternalIPs, localhost adds 127.0.0.0/8.",
+        "Where NodePorts answer: CIDRs, or primary (our Node's InternalIPs), all, localhost (adds "
+        "127.0.0.0/8).",
         _SERVICES,
         "LIST",
     ),
@@ -92,7 +93,7 @@ PROXY_ROWS = (
         "metricsBindAddress",
         host_port,
         _HOST_PORT,
-        "Serve /metrics and /proxyMode here.",
+        "Serve /metrics, /proxyMode and /configz here.",
         _SERVICES,
         "ADDRESS:PORT",
     ),
