@@ -47,11 +47,6 @@ class _Candidate(NamedTuple):
     local: bool
 
     @property
-    def near(self) -> bool:
-        """Whether it may be on this node: a slice need not say where its endpoints are."""
-        return self.local or not self.endpoint.node_name
-
-    @property
     def ends(self) -> bool:
         conditions = self.endpoint.conditions
         return conditions.terminating is True and conditions.serving is not False
@@ -77,7 +72,11 @@ def endpoints_of(
         frozenset(_by_topology(ready, place) or ends),
         frozenset(_local(ready) or _local(ends)),
         frozenset(backend for backend, each in found.items() if each.serves),
-        frozenset(backend.address for backend, each in found.items() if each.near),
+        frozenset(
+            backend.address
+            for backend, (endpoint, local) in found.items()
+            if local or not endpoint.node_name  # a slice need not say where its endpoints are
+        ),
     )
 
 

@@ -139,6 +139,38 @@ class Several(Transaction):
         return dict(self.numbers)
 
 
+class Filling(Transaction):
+    """New elements by their set (table's key, name), of which no command is made unless asked for.
+
+    A hundred thousand commands take as long as the elements themselves.
+    """
+
+    def __init__(self, elements: Iterable[Element]) -> None:
+        groups: dict[tuple[Key, str], list[Element]] = {}
+        for each in elements:
+            groups.setdefault((each.table.key, each.set), []).append(each)
+        object.__setattr__(self, "groups", groups)
+
+    groups: Mapping[tuple[Key, str], Sequence[Element]]
+
+    @property
+    def commands(self) -> tuple[Command, ...]:
+        """See Transaction."""
+        return tuple(
+            Command(Verb.ADD, each) for elements in self.groups.values() for each in elements
+        )
+
+    def __bool__(self) -> bool:
+        return bool(self.groups)
+
+    def __len__(self) -> int:
+        return sum(map(len, self.groups.values()))
+
+    def counts(self) -> dict[tuple[str, str], int]:
+        """See Transaction.counts."""
+        return {(str(Verb.ADD), "element"): len(self)}
+
+
 def _noun(command: Command) -> str:
     if isinstance(command.object, Gone):
         return command.object.path.split(" ", 1)[0]
@@ -172,6 +204,8 @@ def _body(element: Object | Gone) -> str:
 
 def filling(objects: Sequence[Object]) -> Transaction:
     """Steps 1, 4 and 5 for objects that nothing holds a place of yet."""
+    if all(isinstance(each, Element) for each in objects):
+        return Filling(each for each in objects if isinstance(each, Element))
     commands = [Command(Verb.ADD, each) for each in objects if isinstance(each, Table)]
     commands += [Command(Verb.ADD, each) for each in objects if isinstance(each, Set)]
     commands += [Command(Verb.ADD, each) for each in objects if isinstance(each, Chain)]

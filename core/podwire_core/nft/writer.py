@@ -30,7 +30,7 @@ from podwire_core.nft.netlink import Absent, Questions, name
 from podwire_core.nft.objects import Element, Key
 from podwire_core.nft.sets import VALUE, VERDICT, Declared
 from podwire_core.nft.statements import Verdict, VerdictKind
-from podwire_core.nft.transaction import Command, Gone, Transaction, Verb
+from podwire_core.nft.transaction import Command, Filling, Gone, Transaction, Verb
 
 SEND_BYTES = 16 * 1024 * 1024
 _LAST_SEQUENCE = 1 << 31  # of 32 bits, with room for any batch
@@ -57,6 +57,7 @@ _CODE = struct.Struct("=i")
 
 
 _Home = tuple[Key, str]  # a table's key, and a set of it
+_Thing = Element | Gone
 
 
 class _Codec(NamedTuple):
@@ -71,7 +72,8 @@ class _Message(NamedTuple):
 
     kind: int
     body: bytes
-    commands: Sequence[Command]
+    verb: Verb
+    things: Sequence[_Thing]
 
 
 class Writer:
@@ -97,6 +99,8 @@ class Writer:
 
     def takes(self, transaction: Transaction) -> bool:
         """Whether it is made of elements alone, of sets that can be written."""
+        if isinstance(transaction, Filling):
+            return bool(transaction) and all(map(self._codec, transaction.groups))
         commands = transaction.commands
         if not commands or not all(map(_is_element, commands)):
             return False
@@ -108,9 +112,8 @@ class Writer:
         Unreadable too for what is longer than our buffer: nothing of it is in force then.
         """
         messages: list[_Message] = []
-        groups = groupby(transaction.commands, lambda command: (command.verb, _home(command)))
-        for (verb, home), commands in groups:
-            messages += self._messages(verb, home, list(commands))
+        for verb, home, things in _groups(transaction):
+            messages += self._messages(verb, home, things)
         self._send(messages)
 
     def _codec(self, home: _Home) -> _Codec | None:
@@ -129,7 +132,7 @@ class Writer:
         except (Absent, Unreadable):
             return None
 
-    def _messages(self, verb: Verb, home: _Home, commands: Sequence[Command]) -> Iterator[_Message]:
+    def _messages(self, verb: Verb, home: _Home, things: Sequence[_Thing]) -> Iterator[_Message]:
         """None of them is too long for its attribute."""
         codec = self._codec(home)
         if codec is None:
@@ -139,14 +142,15 @@ class Writer:
         head = bytes([netlink.FAMILIES[family], 0, 0, 0]) + name(1, table) + name(2, set_name)
         part: list[bytes] = []
         size = first = 0
-        for index, command in enumerate(commands):
-            item = pack(command)
+        for index, each in enumerate(things):
+            item = pack(each)
             if size + len(item) > MESSAGE_BYTES:
-                yield _Message(kind, head + nested(_LIST, b"".join(part)), commands[first:index])
+                listed = nested(_LIST, b"".join(part))
+                yield _Message(kind, head + listed, verb, things[first:index])
                 part, size, first = [], 0, index
             part.append(item)
             size += len(item)
-        yield _Message(kind, head + nested(_LIST, b"".join(part)), commands[first:])
+        yield _Message(kind, head + nested(_LIST, b"".join(part)), verb, things[first:])
 
     def _send(self, messages: Sequence[_Message]) -> None:
         subsystem = bytes([0, 0]) + _SUBSYSTEM.to_bytes(2, "big")
@@ -155,13 +159,13 @@ class Writer:
         self._drain()
         begin = self._sequence + 1
         data = [self._packed(_BATCH_BEGIN, _REQUEST, subsystem)]
-        about: dict[int, Sequence[Command]] = {}
-        for index, (kind, body, commands) in enumerate(messages):
-            flags = _REQUEST | (_CREATE if kind == _NEW else 0)
+        about: dict[int, _Message] = {}
+        for index, message in enumerate(messages):
+            flags = _REQUEST | (_CREATE if message.kind == _NEW else 0)
             if index == len(messages) - 1:
                 flags |= _ACK  # its answer is the last one
-            data.append(self._packed(_SUBSYSTEM << 8 | kind, flags, body))
-            about[self._sequence] = commands
+            data.append(self._packed(_SUBSYSTEM << 8 | message.kind, flags, message.body))
+            about[self._sequence] = message
         last = self._sequence
         data.append(self._packed(_BATCH_END, _REQUEST, subsystem))
         try:
@@ -183,7 +187,7 @@ class Writer:
         body += b"\0" * (-len(body) % 4)
         return _HEADER.pack(_HEADER.size + len(body), kind, flags, self._sequence, 0) + body
 
-    def _hear(self, ours: range, about: dict[int, Sequence[Command]]) -> None:
+    def _hear(self, ours: range, about: dict[int, _Message]) -> None:
         """Wait for the last answer; the first refusal is what is told."""
         refusal: NftError | None = None
         while True:
@@ -192,7 +196,7 @@ class Writer:
                     continue  # of an answer that came too late
                 code = -_CODE.unpack_from(body)[0]
                 if code and refusal is None:
-                    refusal = _refusal(code, about.get(sequence, ()))
+                    refusal = _refusal(code, about.get(sequence))
                 if sequence == ours[-1] or (code and sequence == ours[0]):
                     if refusal is not None:
                         self.forget()
@@ -200,11 +204,24 @@ class Writer:
                     return
 
 
-def _refusal(code: int, commands: Sequence[Command]) -> NftError:
+def _refusal(code: int, message: _Message | None) -> NftError:
     """In libnftables' words."""
-    which = f": {commands[0].text}" if commands else ""
-    more = f" (or one of {len(commands) - 1} more)" if len(commands) > 1 else ""
+    things = message.things if message else ()
+    which = f": {Command(message.verb, things[0]).text}" if message else ""
+    more = f" (or one of {len(things) - 1} more)" if len(things) > 1 else ""
     return NftError(f"Could not process rule: {os.strerror(code)}{which[:300]}{more}")
+
+
+def _groups(transaction: Transaction) -> Iterator[tuple[Verb, _Home, Sequence[_Thing]]]:
+    """What is added to, or deleted from, each set in turn."""
+    if isinstance(transaction, Filling):
+        for home, elements in transaction.groups.items():
+            yield Verb.ADD, home, elements
+        return
+    groups = groupby(transaction.commands, lambda command: (command.verb, _home(command)))
+    for (verb, home), commands in groups:
+        objects = [command.object for command in commands]
+        yield verb, home, [each for each in objects if isinstance(each, Element | Gone)]
 
 
 def _is_element(command: Command) -> bool:
@@ -222,14 +239,13 @@ def _home(command: Command) -> _Home:
     return each.key[:2], each.key[3]
 
 
-def _added(codec: _Codec) -> Callable[[Command], bytes]:
+def _added(codec: _Codec) -> Callable[[_Thing], bytes]:
     """What packs an element. Most have a key and a value of known lengths, and nothing else."""
     key_words, data = codec.key.value, codec.data
     key_only = _Frame(codec.key.length, 0)
     both = _Frame(codec.key.length, data.length if data else 0)
 
-    def pack(command: Command) -> bytes:
-        each = command.object
+    def pack(each: _Thing) -> bytes:
         assert isinstance(each, Element)  # noqa: S101 - see _is_element
         key = key_words(each.parts)
         if each.data is None and not each.words:
@@ -252,11 +268,11 @@ def _added(codec: _Codec) -> Callable[[Command], bytes]:
     return pack
 
 
-def _deleted(codec: _Codec) -> Callable[[Command], bytes]:
+def _deleted(codec: _Codec) -> Callable[[_Thing], bytes]:
     frame, key_words = _Frame(codec.key.length, 0), codec.key.value
 
-    def pack(command: Command) -> bytes:
-        return frame.pack(key_words(command.object.key[4].split(" . ")))
+    def pack(each: _Thing) -> bytes:
+        return frame.pack(key_words(each.key[4].split(" . ")))
 
     return pack
 
