@@ -63,11 +63,11 @@ def beside_slots(layout: Layout, frontend: Frontend, served: Served) -> Iterator
 
 def slots_of(layout: Layout, frontend: Frontend, served: Served) -> Iterator[Element]:
     """Its slots in both maps."""
+    home = layout.table
     for second, backends in ((False, served.first), (True, served.second)):
         name = _slot_map(frontend, second=second)
-        for slot, backend in enumerate(backends):
-            key = _slot_parts(frontend, slot)
-            yield Element(layout.table, name, key, (backend.address, str(backend.port)))
+        for slot, (address, port) in enumerate(backends):
+            yield Element(home, name, _slot_parts(frontend, slot), (address, str(port)))
 
 
 def _hairpins(layout: Layout, served: Served) -> Iterator[Element]:

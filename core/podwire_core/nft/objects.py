@@ -229,9 +229,10 @@ class Element:
     @property
     def data_text(self) -> str:
         """`goto choose-3`, `10.244.1.5 . 8080`, or nothing."""
-        if self.data is None:
+        data = self.data
+        if data is None:
             return ""
-        return self.data.text if isinstance(self.data, Verdict) else " . ".join(self.data)
+        return data.text if isinstance(data, Verdict) else " . ".join(data)
 
     @property
     def comment(self) -> str:
@@ -241,7 +242,9 @@ class Element:
     @property
     def fingerprint(self) -> str:
         """Value and comment."""
-        return element_fingerprint(self.data_text, self.comment if self.words else "")
+        if not self.words:
+            return self.data_text
+        return element_fingerprint(self.data_text, self.comment)
 
 
 def element_fingerprint(data_text: str, comment: str) -> str:

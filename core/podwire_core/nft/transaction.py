@@ -147,8 +147,11 @@ class Filling(Transaction):
 
     def __init__(self, elements: Iterable[Element]) -> None:
         groups: dict[tuple[Key, str], list[Element]] = {}
+        home, group = "", list[Element]()  # the last one's: many of one set follow each other
         for each in elements:
-            groups.setdefault((each.table.key, each.set), []).append(each)
+            if each.set != home or each.table is not group[0].table:
+                home, group = each.set, groups.setdefault((each.table.key, each.set), [])
+            group.append(each)
         object.__setattr__(self, "groups", groups)
 
     groups: Mapping[tuple[Key, str], Sequence[Element]]
