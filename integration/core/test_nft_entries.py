@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import count
 
 import pytest
@@ -63,17 +63,6 @@ def world(*objects: Object) -> dict[Key, Object]:
 
 WANTED = world(TABLE, clients(), remembering(7))
 MET = {"127.0.0.1 . 7 . 9": "127.0.0.1 . 99"}
-
-
-@pytest.fixture
-def home(new_netns: Callable[[], Netns]) -> Netns:
-    return new_netns()
-
-
-@pytest.fixture
-def kernel(home: Netns) -> Kernel:
-    with home.inside():
-        return Kernel()
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 from nft_refusals import BASE, PICK, POD, ROWS, SLOT, TABLE, Row, add, base, delete
@@ -19,16 +19,9 @@ WANTED: dict[Key, Object] = {each.key: each for each in BASE}
 
 
 @pytest.fixture
-def home(new_netns: Callable[[], Netns]) -> Netns:
-    return new_netns()
-
-
-@pytest.fixture
-def kernel(home: Netns) -> Kernel:
-    with home.inside():
-        made = Kernel()
-    made.commit(base())
-    return made
+def kernel(kernel: Kernel) -> Kernel:
+    kernel.commit(base())
+    return kernel
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import pytest
@@ -30,17 +30,6 @@ from podwire_proxy.services import Services
 V4, V6 = FAMILIES
 READS = 20  # while others commit
 OURS = Table(V4, "podwire-test")
-
-
-@pytest.fixture
-def home(new_netns: Callable[[], Netns]) -> Netns:
-    return new_netns()
-
-
-@pytest.fixture
-def kernel(home: Netns) -> Kernel:
-    with home.inside():
-        return Kernel()
 
 
 class Text:

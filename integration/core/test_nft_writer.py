@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -23,17 +23,6 @@ V4, V6 = FAMILIES
 VERDICTS = sets(V4)["address proto port"]
 TABLE = VERDICTS.table
 PLAIN = [words for words, each in sets(V4).items() if not each.interval]
-
-
-@pytest.fixture
-def home(new_netns: Callable[[], Netns]) -> Netns:
-    return new_netns()
-
-
-@pytest.fixture
-def kernel(home: Netns) -> Kernel:
-    with home.inside():
-        return Kernel()
 
 
 def adding(objects: Iterable[Object]) -> Transaction:

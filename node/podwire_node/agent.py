@@ -144,12 +144,14 @@ class Agent:
         if self._ready_seconds is None and synced:
             self._ready_seconds = seconds_since_start()
             log.info("ready after %.2f s, %.1f MB resident", self._ready_seconds, resident_mb())
-        status = self._summary.status(self._ready_seconds, self._reporter.letters)
-        if self._status_file is not None:
-            self._status_file.write(status)
-        for metrics in filter(None, (part.metrics for part in self._parts)):
-            metrics.tables(status.transactions, status.repairs, status.failures)
-            metrics.problems(len(status.problems))
+        counted = [part.metrics for part in self._parts if part.metrics]
+        if self._status_file is not None or counted:
+            status = self._summary.status(self._ready_seconds, self._reporter.letters)
+            if self._status_file is not None:
+                self._status_file.write(status)
+            for metrics in counted:
+                metrics.tables(status.transactions, status.repairs, status.failures)
+                metrics.problems(len(status.problems))
         up = synced and self._pods.up
         return self._reporter.tell(self._summary.wrong, self._summary.mine, network_is_up=up)
 

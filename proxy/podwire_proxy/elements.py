@@ -43,7 +43,7 @@ State = Mapping[Key, str]
 def frontend_objects(layout: Layout, frontend: Frontend, served: Served) -> Iterator[Object]:
     """Everything one frontend needs in force; a part of it others need too (see shares).
 
-    The verdict that leads to it comes last.
+    The number or verdict that leads to it comes last.
     """
     yield from slots_of(layout, frontend, served)
     yield from beside_slots(layout, frontend, served)

@@ -3,7 +3,7 @@
     Service, slices ─► frontends, plans ─► (older Service wins) ─► slots ─► elements
 
 A change costs what it touches: an endpoint that comes or goes changes its own slot, the
-frontend's verdict (another count, another choose chain) and nothing of any other Service.
+frontend's number (another count, another choose chain) and nothing of any other Service.
 Only slots are kept; a frontend's elements are made of them whenever someone asks.
 
 Services and slices that carry one of these labels are not ours (kube-proxy leaves them too):

@@ -38,6 +38,7 @@ from podwire_core.nft.objects import Key, State, Table
 from podwire_core.nft.sets import Declared
 
 ATTEMPTS = 10
+PASSES = 20  # over entries, where others change thousands of them a second
 MISSED = 0.01  # entries that all passes may have missed, by expectation
 CLUSTERED = 10  # how much more often than others some are missed
 EARS_BYTES = 8 * 1024 * 1024  # for commits while we read
@@ -84,7 +85,7 @@ class Reader:
         sizes: list[int] = []
         known = 0
         try:
-            while len(sizes) < 2 or (_missed(sizes, known) and len(sizes) < ATTEMPTS):
+            while len(sizes) < 2 or (_missed(sizes, known) and len(sizes) < PASSES):
                 declared = self._declared(table, name)
                 with closing(self._dump_elements(table, declared)) as dump:
                     read = {row.key: row for row in rows_of(declared, dump)}

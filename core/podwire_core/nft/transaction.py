@@ -207,16 +207,10 @@ def _body(element: Object | Gone) -> str:
 
 def filling(objects: Sequence[Object]) -> Transaction:
     """Steps 1, 4 and 5 for objects that nothing holds a place of yet."""
-    if all(isinstance(each, Element) for each in objects):
-        return Filling(each for each in objects if isinstance(each, Element))
-    commands = [Command(Verb.ADD, each) for each in objects if isinstance(each, Table)]
-    commands += [Command(Verb.ADD, each) for each in objects if isinstance(each, Set)]
-    commands += [Command(Verb.ADD, each) for each in objects if isinstance(each, Chain)]
-    commands += list(_rules(each for each in objects if isinstance(each, Chain)))
     elements = [each for each in objects if isinstance(each, Element)]
-    elements.sort(key=lambda element: (element.table.key, element.set))
-    commands += [Command(Verb.ADD, element) for element in elements]
-    return Transaction(tuple(commands))
+    if len(elements) == len(objects):
+        return Filling(elements)
+    return transaction(Delta(added={each.key: each for each in objects}))
 
 
 def transaction(change: Delta[Key, Object], emptied: AbstractSet[Key] = frozenset()) -> Transaction:
