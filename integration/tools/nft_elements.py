@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from ipaddress import ip_address
 from typing import Any
 
 from hypothesis import strategies as st
+from msgspec import structs
 
 from podwire_core.family import Family, spelled
 from podwire_core.nft.expressions import DPORT, L4PROTO, Numgen, concat, daddr, dport, saddr
@@ -102,4 +102,4 @@ def filled(draw: st.DrawFn, family: Family, words: str) -> list[Element]:
     if home.data != "verdict":
         value = st.tuples(one(family, "address"), one(family, "port"))
         value = value.map(lambda pair: pair if words != "number" else pair[:1])
-    return [replace(each, data=draw(value)) for each in made]
+    return [structs.replace(each, data=draw(value)) for each in made]

@@ -65,9 +65,9 @@ def slots_of(layout: Layout, frontend: Frontend, served: Served) -> Iterator[Ele
     """Its slots in both maps."""
     home = layout.table
     for second, backends in ((False, served.first), (True, served.second)):
-        name = _slot_map(frontend, second=second)
+        name, head = _slot_map(frontend, second=second), _slot_head(frontend)
         for slot, (address, port) in enumerate(backends):
-            yield Element(home, name, _slot_parts(frontend, slot), (address, str(port)))
+            yield Element(home, name, (*head, str(slot)), (address, str(port)))
 
 
 def _hairpins(layout: Layout, served: Served) -> Iterator[Element]:
@@ -142,9 +142,10 @@ def slots_in_force(
         return ()
     name = _slot_map(frontend, second=second)
     prefix = (*table(frontend.family).key, "element", name)
+    head = _slot_head(frontend)
     found: list[Backend] = []
     while True:
-        key: Key = (*prefix, " . ".join(_slot_parts(frontend, len(found))))
+        key: Key = (*prefix, " . ".join((*head, str(len(found)))))
         if key not in state:
             return tuple(found)
         address, _, port = state[key].partition("\n")[0].partition(" . ")
@@ -157,7 +158,7 @@ def _slot_map(frontend: Frontend, *, second: bool) -> str:
     return slots(frontend.protocol, nodeport=frontend.is_nodeport, second=second)
 
 
-def _slot_parts(frontend: Frontend, number: int) -> tuple[str, ...]:
-    """`10.96.0.10 . 80 . 0`: the protocol is the map's."""
+def _slot_head(frontend: Frontend) -> tuple[str, ...]:
+    """What comes before the number: `10.96.0.10 . 80`, for the protocol is the map's."""
     address = (frontend.address,) if frontend.address else ()
-    return (*address, str(frontend.port), str(number))
+    return (*address, str(frontend.port))

@@ -12,7 +12,7 @@ either says so. Sources: KEP-1669, KEP-2433, discovery.k8s.io/v1.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -42,68 +42,86 @@ class Endpoints(NamedTuple):
     near: frozenset[str] = frozenset()
 
 
-class _Candidate(NamedTuple):
-    endpoint: Endpoint
-    local: bool
+class Checked(NamedTuple):
+    """A slice whose addresses were looked at. usable: each endpoint by the address that counts.
 
-    @property
-    def ends(self) -> bool:
-        conditions = self.endpoint.conditions
-        return conditions.terminating is True and conditions.serving is not False
+    wrong: those that are not of the slice's addressType or lead nowhere, by their index.
+    """
 
-    @property
-    def serves(self) -> bool:
-        return self.endpoint.ready or self.endpoint.conditions.serving is not False
+    slice: EndpointSlice
+    usable: Sequence[tuple[str, Endpoint]]
+    wrong: Mapping[int, str]
 
-    @property
-    def rank(self) -> tuple[bool, bool, bool]:
-        """How much it can do: of two copies of an endpoint, the higher counts."""
-        return (self.endpoint.ready, self.ends, self.serves)
+
+def checked(each: EndpointSlice) -> Checked:
+    """Look at every address of a slice once, whatever the number of ports that lead there."""
+    usable: list[tuple[str, Endpoint]] = []
+    wrong: dict[int, str] = {}
+    for index, endpoint in enumerate(each.endpoints or ()):
+        address = endpoint.addresses[0] if endpoint.addresses else ""
+        if not address or each.address_type == "FQDN":
+            continue
+        if family_of(address) != each.address_type or is_special(address):
+            wrong[index] = address
+        else:
+            usable.append((address, endpoint))
+    return Checked(each, usable, wrong)
 
 
 def endpoints_of(
-    slices: Iterable[EndpointSlice], port: ServicePort, family: Family, place: Place
+    slices: Iterable[Checked], port: ServicePort, family: Family, place: Place
 ) -> Endpoints:
     """The endpoints of one port; see the module."""
-    found = _candidates(slices, port, family, place)
-    ready = {backend: each for backend, each in found.items() if each.endpoint.ready}
-    ends = {} if len(ready) == len(found) else {b: each for b, each in found.items() if each.ends}
+    found, here = _candidates(slices, port, family, place)
+    everyone = frozenset(found)
+    near = {address for address, _ in here}  # a slice need not say where its endpoints are
+    near.update(backend.address for backend, each in found.items() if not each.node_name)
+    if all(each.ready for each in found.values()):  # so nearly always
+        close = _by_topology(found, place)
+        cluster = everyone if close is found else frozenset(close)
+        return Endpoints(cluster, frozenset(here), everyone, frozenset(near))
+    ready = {backend: each for backend, each in found.items() if each.ready}
+    ends = {backend for backend, each in found.items() if _ends(each)}
     return Endpoints(
         frozenset(_by_topology(ready, place) or ends),
-        frozenset(_local(ready) or _local(ends)),
-        frozenset(backend for backend, each in found.items() if each.serves),
-        frozenset(
-            backend.address
-            for backend, (endpoint, local) in found.items()
-            if local or not endpoint.node_name  # a slice need not say where its endpoints are
-        ),
+        frozenset(here & ready.keys() or here & ends),
+        frozenset(backend for backend, each in found.items() if each.ready or each.serving),
+        frozenset(near),
     )
 
 
 def _candidates(
-    slices: Iterable[EndpointSlice], port: ServicePort, family: Family, place: Place
-) -> dict[Backend, _Candidate]:
-    found: dict[Backend, _Candidate] = {}
+    slices: Iterable[Checked], port: ServicePort, family: Family, place: Place
+) -> tuple[dict[Backend, Endpoint], set[Backend]]:
+    """Everyone of a port, and who of them is on our node."""
+    found: dict[Backend, Endpoint] = {}
+    here: set[Backend] = set()
     for each in slices:
-        numbers = [row.port for row in each.ports or () if row.port and _joins(row, port)]
-        if each.address_type != family or not numbers:
+        if each.slice.address_type != family:
             continue
-        for endpoint in each.endpoints or ():
-            address = endpoint.addresses[0] if endpoint.addresses else ""
-            if not address or family_of(address) is not family or is_special(address):
+        for row in each.slice.ports or ():
+            if not row.port or not _joins(row, port):
                 continue
-            candidate = _Candidate(endpoint, bool(place.node) and endpoint.node_name == place.node)
-            for number in numbers:
-                backend = Backend(address, number)
+            for address, endpoint in each.usable:
+                backend = Backend(address, row.port)
                 known = found.get(backend)
-                found[backend] = candidate if known is None else _merged(known, candidate)
-    return found
+                if known is None or _rank(known) < _rank(endpoint):
+                    found[backend] = endpoint
+                if endpoint.node_name == place.node and place.node:
+                    here.add(backend)
+    return found, here
 
 
-def _merged(one: _Candidate, other: _Candidate) -> _Candidate:
-    """One endpoint of two slices, as one that moves from one to the other is for a moment."""
-    best = one if one.rank >= other.rank else other
-    return best._replace(local=one.local or other.local)
+def _ends(endpoint: Endpoint) -> bool:
+    return endpoint.terminating and endpoint.serving
+
+
+def _rank(endpoint: Endpoint) -> tuple[bool, bool, bool]:
+    """How much it can do: of two copies of an endpoint, in two slices, the higher counts.
+
+    One that moves from a slice to another is in both for a moment.
+    """
+    return (endpoint.ready, _ends(endpoint), endpoint.ready or endpoint.serving)
 
 
 def _joins(row: EndpointPort, port: ServicePort) -> bool:
@@ -111,11 +129,7 @@ def _joins(row: EndpointPort, port: ServicePort) -> bool:
     return (row.name or "") == port.name and row.protocol is port.protocol
 
 
-def _local(candidates: Mapping[Backend, _Candidate]) -> list[Backend]:
-    return [backend for backend, each in candidates.items() if each.local]
-
-
-def _by_topology(ready: Mapping[Backend, _Candidate], place: Place) -> Iterable[Backend]:
+def _by_topology(ready: Mapping[Backend, Endpoint], place: Place) -> Collection[Backend]:
     """Those that hints give to our node, else to our zone; all, where one has no such hint."""
     for mine, hints in ((place.node, _hinted_nodes), (place.zone, _hinted_zones)):
         if not mine or not all(hints(each) for each in ready.values()):
@@ -125,9 +139,9 @@ def _by_topology(ready: Mapping[Backend, _Candidate], place: Place) -> Iterable[
     return ready
 
 
-def _hinted_nodes(candidate: _Candidate) -> Collection[str]:
-    return candidate.endpoint.hint_nodes
+def _hinted_nodes(endpoint: Endpoint) -> Collection[str]:
+    return endpoint.hint_nodes
 
 
-def _hinted_zones(candidate: _Candidate) -> Collection[str]:
-    return candidate.endpoint.hint_zones
+def _hinted_zones(endpoint: Endpoint) -> Collection[str]:
+    return endpoint.hint_zones

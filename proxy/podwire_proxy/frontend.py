@@ -14,9 +14,10 @@ A frontend leads to one of two lists of endpoints, or to one of them by who asks
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
+
+import msgspec
 
 from podwire_core.family import Family
 from podwire_core.nft.objects import digest
@@ -30,8 +31,7 @@ class Backend(NamedTuple):
     port: int
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Frontend:
+class Frontend(msgspec.Struct, frozen=True, order=True, gc=False):
     """What a client dials. `address` is empty for a NodePort: any of the node's addresses."""
 
     family: Family
@@ -87,8 +87,7 @@ class Guard(NamedTuple):
         return digest(f"{' '.join(self.ranges)} {self.node}", 12)
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(msgspec.Struct, frozen=True, gc=False):
     """How a frontend is served.
 
     label: namespace/name:port of the Service, for people. external: it is dialled from outside

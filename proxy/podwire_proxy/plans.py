@@ -13,16 +13,18 @@ left out and told; the rest of the Service is served.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
 from typing import NamedTuple
+
+from msgspec.structs import replace
 
 from podwire_core.errors import ObjectError
 from podwire_core.family import Family, canonical_address, canonical_network, family_of
 from podwire_core.nft.intervals import disjoint
 from podwire_core.objects import EndpointSlice, Protocol, Service, ServicePort
 from podwire_proxy.cidrs import SPECIAL, is_special
-from podwire_proxy.endpoints import Endpoints, Place, endpoints_of
+from podwire_proxy.endpoints import Checked, Endpoints, Place, checked, endpoints_of
 from podwire_proxy.frontend import Affinity, Backend, Frontend, Guard, Plan, Policy
 from podwire_proxy.health import HealthCheck
 
@@ -49,7 +51,7 @@ def plan(service: Service, slices: Iterable[EndpointSlice], place: Place) -> Pla
     """The Service's frontends. Empty for headless Services and ExternalName."""
     if not service.cluster_ips:
         return Planned({}, [])
-    known = sorted(slices, key=lambda each: each.name)
+    known = [checked(each) for each in sorted(slices, key=lambda each: each.metadata.name)]
     made = _Planner(service, known, place)
     made.wrong_addresses()
     for family in Family:
@@ -61,7 +63,7 @@ def plan(service: Service, slices: Iterable[EndpointSlice], place: Place) -> Pla
 @dataclass
 class _Planner:
     service: Service
-    slices: Sequence[EndpointSlice]
+    slices: Sequence[Checked]
     place: Place
     frontends: dict[Frontend, Plan] = field(default_factory=dict)
     problems: dict[ObjectError, None] = field(default_factory=dict)  # ordered, and each once
@@ -185,17 +187,12 @@ class _Planner:
     def wrong_addresses(self) -> None:
         """Tell addresses that are not of their slice's addressType, or lead nowhere."""
         for each in self.slices:
-            if each.address_type == "FQDN":
-                continue
-            for index, endpoint in enumerate(each.endpoints or ()):
-                address = endpoint.addresses[0] if endpoint.addresses else ""
-                if not address:
-                    continue
-                wrong = family_of(address) != each.address_type
-                if wrong or is_special(address):
-                    label, where = f"EndpointSlice {each.name}", f"endpoints[{index}].addresses[0]"
-                    reason = f"{address} is {f'not {each.address_type}' if wrong else SPECIAL}"
-                    self.problems[ObjectError("", label, where, reason)] = None
+            for index, address in each.wrong.items():
+                kind = each.slice.address_type
+                label = f"EndpointSlice {each.slice.name}"
+                where = f"endpoints[{index}].addresses[0]"
+                reason = f"{address} is {SPECIAL if family_of(address) == kind else f'not {kind}'}"
+                self.problems[ObjectError("", label, where, reason)] = None
 
     def health(self) -> HealthCheck | None:
         """For the balancer, which sends to nodes that have endpoints."""
@@ -210,15 +207,14 @@ class _Planner:
 
     def _local_addresses(self, family: Family) -> int:
         """Ready endpoints of a family on this node, over all ports."""
-        served = (each for each in self.slices if each.address_type == family)
         return len(
             {
-                endpoint.addresses[0]
-                for each in served
-                for endpoint in each.endpoints or ()
-                if endpoint.ready and endpoint.addresses and endpoint.node_name == self.place.node
-                if family_of(endpoint.addresses[0]) is family
-                if any(row.port for row in each.ports or ())
+                address
+                for each in self.slices
+                if each.slice.address_type == family
+                if any(row.port for row in each.slice.ports or ())
+                for address, endpoint in each.usable
+                if endpoint.ready and endpoint.node_name == self.place.node
             }
         )
 

@@ -17,6 +17,8 @@ def assign(before: Sequence[Backend], now: Collection[Backend]) -> tuple[Backend
 
     Equal input gives equal output, and `assign(slots, set(slots)) == slots`.
     """
+    if not before:
+        return tuple(sorted(now))
     slots: list[Backend | None] = [backend if backend in now else None for backend in before]
     kept = set(slots)
     if len(kept) - (None in kept) != sum(slot is not None for slot in slots):

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 
 import pytest
+from msgspec import structs
 from nft_refusals import BASE, CLIENTS, TABLE, remembering
 
 from podwire_core.delta import Delta
@@ -64,7 +65,7 @@ def test_only_dynamic_sets_have_entries(fake: Fake, owner: Owner) -> None:
 
 def test_what_is_remembered_keeps_its_value(fake: Fake, owner: Owner) -> None:
     fake.remember(met(1))
-    fake.remember([replace(met(1)[0], data=("10.244.1.9", "1"))])
+    fake.remember([structs.replace(met(1)[0], data=("10.244.1.9", "1"))])
     assert owner.entries(TABLE, "clients") == {"10.8.0.1 . 7": "10.244.1.5 . 8080"}
 
 
@@ -105,7 +106,7 @@ def test_halves_of_one_thing_go_in_one_commit_or_the_half_that_is_left(
 ) -> None:
     other = replace(CLIENTS, name="others")
     fake.commit(transaction(Delta(added={other.key: other})))
-    twins = [replace(each, set="others") for each in met(1, 2)]
+    twins = [structs.replace(each, set="others") for each in met(1, 2)]
     fake.remember([*met(1, 2, 3), *twins])
     assert owner.forget(TABLE, ("clients", "others"), keys(met(1))) == 2
     assert owner.commits == 1

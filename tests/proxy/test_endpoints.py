@@ -21,7 +21,7 @@ from proxy_stage import read
 
 from podwire_core.family import Family
 from podwire_core.objects import EndpointSlice, ServicePort
-from podwire_proxy.endpoints import Endpoints, Place, endpoints_of
+from podwire_proxy.endpoints import Endpoints, Place, checked, endpoints_of
 
 HERE = Place("here", "x", ("192.168.77.1",))
 HTTP = ServicePort(80, "http")
@@ -80,7 +80,7 @@ def of(
     family: Family = Family.IPV4,
     place: Place = HERE,
 ) -> Endpoints:
-    return endpoints_of(slices, port, family, place)
+    return endpoints_of(map(checked, slices), port, family, place)
 
 
 def letters(backends: Any) -> str:

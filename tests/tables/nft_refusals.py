@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from msgspec import structs
+
 from podwire_core.delta import Delta
 from podwire_core.family import Family
 from podwire_core.nft.expressions import (
@@ -245,7 +247,7 @@ ROWS = (
     ),
     Row(
         "a set takes as many elements as its size",
-        add(replace(CLIENTS, size=1), MET, replace(MET, parts=("10.9.9.9", "7"))),
+        add(replace(CLIENTS, size=1), MET, structs.replace(MET, parts=("10.9.9.9", "7"))),
         FULL,
     ),
     Row(

@@ -20,7 +20,7 @@ import struct
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 #: Protocols that we name; nft's listing may say others by name, we by number.
@@ -82,11 +82,18 @@ INET_PROTO = Datatype(
     1, "B", _PROTOCOL_WORDS.__getitem__, _PROTOCOL_NUMBERS.__getitem__, ranged=False
 )
 INET_SERVICE = Datatype(2, "H", str, int)
+
+
+@lru_cache(maxsize=8192)  # slots are numbered anew for each Service
+def _read_number(words: str) -> bytes:
+    return int(words).to_bytes(4, sys.byteorder)
+
+
 NUMGEN = Datatype(
     4,
     "4s",
     lambda value: str(int.from_bytes(value, sys.byteorder)),
-    lambda words: int(words).to_bytes(4, sys.byteorder),
+    _read_number,
     ranged=False,
 )
 
@@ -121,12 +128,12 @@ class Layout:
         whole = struct.Struct(f"!{codes}")
         #: `10.96.0.10 . tcp . 80` of a value; raises struct.error when its length is another.
         self.words = _words(whole.unpack, [part.spell for part in parts])
-        self._pack, self._read = whole.pack, [part.read for part in parts]
+        self._bytes = _bytes(whole.pack, [part.read for part in parts])
 
     def value(self, words: Sequence[str]) -> bytes:
         """The bytes of a key or value, its words part by part. Raises Unreadable."""
         try:
-            return self._pack(*[read(each) for read, each in zip(self._read, words, strict=True)])
+            return self._bytes(words)
         except (ValueError, KeyError, OSError, OverflowError, struct.error) as error:
             raise Unreadable from error
 
@@ -165,6 +172,29 @@ def _words(
     return lambda value: " . ".join(
         [each(part) for each, part in zip(spell, unpack(value), strict=True)]
     )
+
+
+def _bytes(
+    pack: Callable[..., bytes], read: Sequence[Callable[[str], Any]]
+) -> Callable[[Sequence[str]], bytes]:
+    """The other way; a writer packs as many, so no loop for up to three here either."""
+    if len(read) == 2:
+        first, second = read
+
+        def two(words: Sequence[str]) -> bytes:
+            a, b = words
+            return pack(first(a), second(b))
+
+        return two
+    if len(read) == 3:
+        one, other, third = read
+
+        def three(words: Sequence[str]) -> bytes:
+            a, b, c = words
+            return pack(one(a), other(b), third(c))
+
+        return three
+    return lambda words: pack(*[each(word) for each, word in zip(read, words, strict=True)])
 
 
 def layout(number: int, length: int, integers: Mapping[int, Datatype]) -> Layout:

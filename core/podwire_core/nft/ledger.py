@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 
-from podwire_core.nft.objects import Element, Key, Object, Table
+from podwire_core.nft.objects import Element, Key
 
 
 class Ledger(MutableMapping[Key, str]):
@@ -49,18 +49,13 @@ class Ledger(MutableMapping[Key, str]):
         made._sets = {home: dict(elements) for home, elements in self._sets.items()}
         return made
 
-    def file(self, objects: Iterable[Object]) -> None:
-        """Hold what objects want to be in force, without a tuple for each element on the way."""
-        last: tuple[Table, str] | None = None
-        elements: dict[str, str] = {}
-        for each in objects:
-            if isinstance(each, Element):
-                if last is None or last[0] is not each.table or last[1] != each.set:
-                    last = (each.table, each.set)
-                    elements = self._sets.setdefault((*each.table.key, "element", each.set), {})
-                elements[each.key_text] = each.fingerprint
-            else:
-                self._plain[each.key] = each.fingerprint
+    def file_elements(self, table: Key, name: str, elements: Iterable[Element]) -> None:
+        """Hold what elements of a set (its table's key, its name) want to be in force.
+
+        No tuple is made for each on the way.
+        """
+        rows = self._sets.setdefault((*table, "element", name), {})
+        rows.update({each.key_text: each.fingerprint for each in elements})
 
     def file_set(self, key: Key, elements: dict[str, str]) -> None:
         """Hold these elements (key text → fingerprint) of the set with this key, as they are."""

@@ -21,6 +21,8 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field
 
+import msgspec
+
 from podwire_core.family import Family
 from podwire_core.nft.expressions import Expression, Part, parts_of, typeof
 from podwire_core.nft.statements import Statement, Verdict
@@ -41,9 +43,13 @@ def digest(text: str, length: int = 8) -> str:
 
 def comment_text(words: str, suffix: str = "") -> str:
     """Words as a comment that nft takes: printable, no quotes, cut to fit with its suffix."""
-    clean = "".join(c if c.isprintable() and c.isascii() and c not in '"\\' else "?" for c in words)
+    clean = words if _is_clean(words) else "".join(c if _is_clean(c) else "?" for c in words)
     room = MAX_COMMENT - 1 - len(suffix)
     return (clean if len(clean) <= room else f"{clean[: room - 3]}...") + suffix
+
+
+def _is_clean(words: str) -> bool:
+    return words.isascii() and words.isprintable() and '"' not in words and "\\" not in words
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,11 +209,11 @@ class Set:
         return parts_of(self.typeof)
 
 
-@dataclass(frozen=True, slots=True)
-class Element:
+class Element(msgspec.Struct, frozen=True, gc=False):
     """One element. parts: the key, one text a part ("10.0.0.0/8" and "80-90" in interval sets).
 
-    data: a map's value. words: for people, mostly namespace/name of what it stands for.
+    data: a map's value. words: for people, mostly namespace/name of what it stands for. It is a
+    Struct, which is made in an eighth of a dataclass' time: filling the tables makes 200,000.
     """
 
     table: Table
@@ -230,9 +236,9 @@ class Element:
     def data_text(self) -> str:
         """`goto choose-3`, `10.244.1.5 . 8080`, or nothing."""
         data = self.data
-        if data is None:
-            return ""
-        return data.text if isinstance(data, Verdict) else " . ".join(data)
+        if isinstance(data, tuple):
+            return " . ".join(data)
+        return data.text if data else ""
 
     @property
     def comment(self) -> str:

@@ -29,6 +29,7 @@ from podwire_core.nft.ledger import Ledger
 from podwire_core.nft.objects import Chain, Key, Object, Set, Table
 from podwire_core.nft.transaction import (
     Command,
+    Filling,
     Gone,
     Several,
     Transaction,
@@ -121,7 +122,11 @@ class Owner:
             while part := list(islice(objects, PART)):
                 sent = filling(part)
                 self._commit(sent)
-                self.in_force.file(part)
+                if isinstance(sent, Filling):
+                    for home, elements in sent.groups.items():
+                        self.in_force.file_elements(*home, elements)
+                else:
+                    self.in_force.update((each.key, each.fingerprint) for each in part)
                 numbers.update(sent.counts())
         return Several(numbers=dict(numbers))
 

@@ -137,13 +137,14 @@ class Writer:
         codec = self._codec(home)
         if codec is None:
             raise Unreadable
-        kind, pack = (_NEW, _added(codec)) if verb is Verb.ADD else (_DELETE, _deleted(codec))
+        kind = _NEW if verb is Verb.ADD else _DELETE
+        added, deleted = _added(codec), _deleted(codec)
+        packed = (added(each) if isinstance(each, Element) else deleted(each) for each in things)
         (family, table), set_name = home
         head = bytes([netlink.FAMILIES[family], 0, 0, 0]) + name(1, table) + name(2, set_name)
         part: list[bytes] = []
         size = first = 0
-        for index, each in enumerate(things):
-            item = pack(each)
+        for index, item in enumerate(packed):
             if size + len(item) > MESSAGE_BYTES:
                 listed = nested(_LIST, b"".join(part))
                 yield _Message(kind, head + listed, verb, things[first:index])
@@ -239,27 +240,24 @@ def _home(command: Command) -> _Home:
     return each.key[:2], each.key[3]
 
 
-def _added(codec: _Codec) -> Callable[[_Thing], bytes]:
+def _added(codec: _Codec) -> Callable[[Element], bytes]:
     """What packs an element. Most have a key and a value of known lengths, and nothing else."""
-    key_words, data = codec.key.value, codec.data
+    key_words, values = codec.key.value, codec.data.value if codec.data else _no_values
     key_only = _Frame(codec.key.length, 0)
-    both = _Frame(codec.key.length, data.length if data else 0)
+    both = _Frame(codec.key.length, codec.data.length if codec.data else 0)
 
-    def pack(each: _Thing) -> bytes:
-        assert isinstance(each, Element)  # noqa: S101 - see _is_element
-        key = key_words(each.parts)
-        if each.data is None and not each.words:
-            return key_only.pack(key)
-        if isinstance(each.data, Verdict):
-            rest = nested(_DATA, _verdict(each.data))
-        elif each.data is None:
-            rest = b""
-        elif data is None:
-            raise Unreadable
-        elif not each.words:
-            return both.pack(key, data.value(each.data))
-        else:
-            rest = nested(_DATA, attribute(VALUE, data.value(each.data)))
+    def pack(each: Element) -> bytes:
+        key, data = key_words(each.parts), each.data
+        if not each.words:
+            if isinstance(data, tuple):
+                return both.pack(key, values(data))
+            if data is None:
+                return key_only.pack(key)
+        rest = b""
+        if isinstance(data, Verdict):
+            rest = nested(_DATA, _verdict(data))
+        elif data is not None:
+            rest = nested(_DATA, attribute(VALUE, values(data)))
         if each.words:
             comment = each.comment.encode() + b"\0"
             rest += attribute(_USERDATA, bytes([0, len(comment)]) + comment)
@@ -268,10 +266,15 @@ def _added(codec: _Codec) -> Callable[[_Thing], bytes]:
     return pack
 
 
-def _deleted(codec: _Codec) -> Callable[[_Thing], bytes]:
+def _no_values(words: Sequence[str]) -> bytes:
+    """Of a set, which has none, and of a map of verdicts."""
+    raise Unreadable(words)
+
+
+def _deleted(codec: _Codec) -> Callable[[Gone], bytes]:
     frame, key_words = _Frame(codec.key.length, 0), codec.key.value
 
-    def pack(each: _Thing) -> bytes:
+    def pack(each: Gone) -> bytes:
         return frame.pack(key_words(each.key[4].split(" . ")))
 
     return pack
