@@ -304,7 +304,7 @@ def test_entries_that_stay_are_all_read_while_others_come_and_go(
     thread = threading.Thread(target=work)
     thread.start()
     try:
-        for _ in range(30):
+        for _ in range(100):
             found = owner.entries(TABLE, "clients")
             assert stay.items() <= found.items()
     finally:

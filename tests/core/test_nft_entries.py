@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 
@@ -154,3 +155,40 @@ def test_another_refusal_is_told() -> None:
 
     with pytest.raises(NftError, match="not permitted"):
         entries.forget(TABLE, ("clients",), keys(met(1)), Fake().entries, refuse)
+
+
+# ------------------------------------------------------------------------------ passes
+
+
+def passes_until_whole(*, number: int, missed: float, seed: int) -> list[set[bytes]]:
+    """Passes over so many entries, each of which misses some share of them."""
+    dice = random.Random(seed)
+    everyone = [b"%d" % each for each in range(number)]
+    made, read = entries.Passes(), list[set[bytes]]()
+    while not made.whole:
+        read.append({each for each in everyone if dice.random() >= missed})
+        made.add(read[-1])
+    return read
+
+
+def test_two_passes_that_read_the_same_are_enough() -> None:
+    assert len(passes_until_whole(number=1000, missed=0, seed=1)) == 2
+
+
+def test_a_set_that_is_empty_twice_is_empty() -> None:
+    assert len(passes_until_whole(number=0, missed=0, seed=1)) == 2
+
+
+@pytest.mark.parametrize(("missed", "most"), [(0.0001, 3), (0.01, 5), (0.1, 8), (0.3, 16)])
+def test_the_more_a_pass_misses_the_more_passes_there_are(missed: float, most: int) -> None:
+    read = [passes_until_whole(number=2000, missed=missed, seed=seed) for seed in range(20)]
+    assert all(len(set().union(*each)) == 2000 for each in read)
+    assert max(map(len, read)) <= most
+
+
+def test_entries_that_come_and_go_are_not_taken_for_missed_ones() -> None:
+    made = entries.Passes()
+    for number in range(3):
+        assert not made.whole
+        made.add({b"stays", b"comes and goes %d" % number})
+    assert made.whole

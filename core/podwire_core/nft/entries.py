@@ -10,15 +10,52 @@ reading it and deleting it, and the kernel refuses a transaction that deletes on
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
+from collections.abc import Set as AbstractSet
 
 from podwire_core.errors import NftError
 from podwire_core.nft.objects import Table
 from podwire_core.nft.transaction import Command, Gone, Transaction, Verb
 
+MISSED = 0.001  # entries that all passes may have missed, by expectation
 PART = 1000  # entries of one transaction: where one is gone, the rest is sent again
 _ABSENT = "No such file or directory"
 
 _Part = dict[str, tuple[str, ...]]  # keys, and the sets that each is to go from
+
+
+class Passes:
+    """Whether readings of a set, one after the other, have seen every entry that stayed.
+
+    The kernel goes on with a dump, datagram by datagram, by a number of elements to skip: each that
+    goes meanwhile moves another one into what is skipped. Where datagrams end at the same places
+    in every pass, it is the same ones that are missed, so those who read vary their size; then
+    passes miss independently of each other. What was there before a pass and behind it, but not
+    in it, tells how many a pass misses.
+    """
+
+    def __init__(self) -> None:
+        self._last: list[frozenset[bytes]] = []
+        self._number = 0
+        self._worst = 0.0
+
+    def add(self, keys: AbstractSet[bytes]) -> None:
+        """The keys that one pass has read."""
+        self._last = [*self._last[-2:], frozenset(keys)]
+        self._number += 1
+        if len(self._last) == 3:
+            before, between, behind = self._last
+            stayed = before & behind
+            self._worst = max(self._worst, len(stayed - between) / max(len(stayed), 1))
+
+    @property
+    def whole(self) -> bool:
+        """Two passes that read the same, or hardly any that all of three or more have missed."""
+        if len(self._last) < 2:
+            return False
+        if self._last[-1] == self._last[-2]:
+            return True
+        expected = len(self._last[-1]) * self._worst**self._number
+        return len(self._last) == 3 and expected <= MISSED
 
 
 def forget(

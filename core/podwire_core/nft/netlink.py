@@ -120,8 +120,10 @@ class Questions:
     stay until they are set to False.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, datagram: int = RECEIVE_BYTES) -> None:
+        """datagram: bytes that the kernel may put into one; those it makes end at 32 KB."""
         self.interrupted = self.lost = False
+        self._datagram = datagram
         self._sequence = 0
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_NETFILTER)
         # Lives as long as who asks with it, as libnftables' own socket does.
@@ -176,7 +178,7 @@ class Questions:
     def _receive(self) -> bytes:
         while True:
             try:
-                return self._socket.recv(RECEIVE_BYTES)
+                return self._socket.recv(self._datagram)
             except TimeoutError as error:
                 raise NftError(f"the kernel gave no answer in {ANSWER_SECONDS:.0f} s") from error
             except OSError as error:

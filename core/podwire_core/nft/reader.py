@@ -14,15 +14,16 @@ Entries that packets write are no part of that: who wants to know them asks for 
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing, contextmanager
-from math import prod
+from itertools import cycle, islice
 
 from podwire_core.errors import NftError
 from podwire_core.netlink import attributes
 from podwire_core.nft import netlink
 from podwire_core.nft.datatypes import Unreadable
 from podwire_core.nft.elements import Row, elements, rows_of, spelled
+from podwire_core.nft.entries import Passes
 from podwire_core.nft.ledger import Ledger
 from podwire_core.nft.monitor import Monitor
 from podwire_core.nft.netlink import (
@@ -38,9 +39,9 @@ from podwire_core.nft.objects import Key, State, Table
 from podwire_core.nft.sets import Declared
 
 ATTEMPTS = 10
-PASSES = 20  # over entries, where others change thousands of them a second
-MISSED = 0.01  # entries that all passes may have missed, by expectation
-CLUSTERED = 10  # how much more often than others some are missed
+PASSES = 18  # over entries that come and go
+#: Bytes of a datagram in each pass, so that none breaks off where another did: see entries.Passes.
+DATAGRAMS = (32768, 24000, 28000, 20500, 30200, 22300)
 EARS_BYTES = 8 * 1024 * 1024  # for commits while we read
 _TABLE_FLAGS = {0x1: "dormant", 0x2: "owner", 0x4: "persist"}  # NFT_TABLE_F_*
 _BINDING = 0x4  # NFT_CHAIN_BINDING: a part of a rule, not an object
@@ -58,6 +59,7 @@ class Reader:
         self._list_set = list_set
         self._short: dict[Key, int] = {}
         self._questions = Questions()
+        self._passes = [Questions(size) for size in DATAGRAMS]
         self._ears = netlink.listener(EARS_BYTES)
         weakref.finalize(self, self._ears.close)
 
@@ -76,22 +78,19 @@ class Reader:
     def entries(self, table: Table, name: str) -> dict[str, str]:
         """Key text → data text of a dynamic set now; nothing of one that is not there.
 
-        Entries that come or go while they are read may be in it or not. The kernel continues a
-        dump by a number of elements to skip, so that each one that goes meanwhile moves another
-        one into what is skipped; and it leaves some out while it enlarges the table. So there are
-        several passes, until hardly any entry was missed by all of them.
+        Entries that come or go while they are read may be in it or not; see entries.Passes.
         """
         found: dict[bytes, Row] = {}
-        sizes: list[int] = []
-        known = 0
+        passes = Passes()
         try:
-            while len(sizes) < 2 or (_missed(sizes, known) and len(sizes) < PASSES):
+            for questions in islice(cycle(self._passes), PASSES):
                 declared = self._declared(table, name)
-                with closing(self._dump_elements(table, declared)) as dump:
+                with closing(self._dump_elements(table, declared, questions)) as dump:
                     read = {row.key: row for row in rows_of(declared, dump)}
                 found |= read
-                sizes.append(len(read))
-                known = max(len(found), declared.count or 0)
+                passes.add(read.keys())
+                if passes.whole:
+                    break
             texts = spelled(declared, found.values())
         except Absent:
             return {}
@@ -187,12 +186,14 @@ class Reader:
         into.file_set(key, found)
 
     def _elements(self, table: Table, declared: Declared) -> dict[str, str]:
-        with closing(self._dump_elements(table, declared)) as dump:
+        with closing(self._dump_elements(table, declared, self._questions)) as dump:
             return elements(declared, dump)
 
-    def _dump_elements(self, table: Table, declared: Declared) -> Generator[bytes, None, None]:
+    def _dump_elements(
+        self, table: Table, declared: Declared, questions: Questions
+    ) -> Generator[bytes, None, None]:
         names = name(1, table.name) + name(2, declared.name)
-        return self._questions.dump(netlink.GETSETELEM, table.family.nft, names)
+        return questions.dump(netlink.GETSETELEM, table.family.nft, names)
 
     def _dump(self, kind: int, table: Table) -> Iterator[Attributes]:
         """The objects of a kind that are this table's; of chains the kernel says all."""
@@ -200,17 +201,6 @@ class Reader:
             fields = netlink.fields_of(body)
             if text(fields.get(1)) == table.name:
                 yield fields
-
-
-def _missed(sizes: Sequence[int], number: int) -> bool:
-    """Whether passes of these sizes, of so many entries in all, may have missed one together.
-
-    Entries where a datagram ends are missed more often than others.
-    """
-    if not number:
-        return False
-    shares = (min(1, CLUSTERED * (1 - size / number)) for size in sizes)
-    return number * prod(shares) > MISSED
 
 
 def _table_flags(fields: Attributes) -> str:
