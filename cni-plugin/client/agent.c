@@ -63,25 +63,27 @@ static int try_connect(const char *path)
 
 /* A socket to the agent. One that is not there yet (ENOENT, ECONNREFUSED) or has its hands full
  * (EAGAIN) is tried again for as long as the command allows. */
-int connect_agent(const struct command *command, const char *path)
+int connect_agent(const struct call *call)
 {
+    const struct command *command = call->command;
     const struct timespec pause = {.tv_nsec = RETRY_MS * 1000000L};
     long deadline = elapsed() + command->connect_for;
 
     if (deadline > command->answer_until)
         deadline = command->answer_until;
     for (;;) {
-        int agent = try_connect(path);
+        int agent = try_connect(call->socket);
 
         if (agent >= 0 && is_trusted(agent))
             return agent;
         if (agent >= 0)
-            fail(INPUT_OUTPUT_FAILED, NULL, "the socket '%s' is served by another user", path);
+            fail(INPUT_OUTPUT_FAILED, NULL, "the socket '%s' is served by another user",
+                 call->socket);
         if (errno != ENOENT && errno != ECONNREFUSED && errno != EAGAIN && errno != EINTR)
-            fail(INPUT_OUTPUT_FAILED, strerror(errno), "cannot use the socket '%s'", path);
+            fail(INPUT_OUTPUT_FAILED, strerror(errno), "cannot use the socket '%s'", call->socket);
         if (elapsed() >= deadline)
-            fail(command->lost, strerror(errno),
-                 "the node's podwire agent does not answer at '%s'", path);
+            lose(call, strerror(errno), "the node's podwire agent does not answer at '%s'",
+                 call->socket);
         nanosleep(&pause, NULL);
     }
 }
@@ -123,8 +125,9 @@ static void hand_over(int agent, struct bytes piece, int descriptor, long deadli
     }
 }
 
-static void receive(const struct command *command, int agent, char *room, size_t length)
+static void receive(const struct call *call, int agent, char *room, size_t length)
 {
+    long deadline = call->command->answer_until;
     size_t used = 0;
 
     while (used < length) {
@@ -133,46 +136,47 @@ static void receive(const struct command *command, int agent, char *room, size_t
         if (count > 0) {
             used += (size_t)count;
         } else if (count == 0 || errno == ECONNRESET) {
-            fail(command->lost, NULL, "the node's podwire agent hung up without an answer");
+            lose(call, NULL, "the node's podwire agent hung up without an answer");
         } else if (errno == EAGAIN) {
-            if (!is_ready(agent, POLLIN, command->answer_until))
-                fail(command->lost, NULL, "the node's podwire agent gave no answer within %ld ms",
-                     command->answer_until);
+            if (!is_ready(agent, POLLIN, deadline))
+                lose(call, NULL, "the node's podwire agent gave no answer within %ld ms", deadline);
         } else if (errno != EINTR) {
             fail(INPUT_OUTPUT_FAILED, strerror(errno), "cannot read the agent's answer");
         }
     }
 }
 
-static struct bytes write_header(size_t environment, size_t input)
+struct bytes write_header(const struct call *call)
 {
     static char header[HEADER_BYTES];
-    uint32_t sizes[] = {htonl((uint32_t)environment), htonl((uint32_t)input)};
+    uint32_t sizes[] = {
+        htonl((uint32_t)call->environment.length),
+        htonl((uint32_t)call->input.length),
+    };
 
     memcpy(header, REQUEST_MAGIC, 4);
     memcpy(header + 4, sizes, sizeof sizes);
     return (struct bytes){header, sizeof header};
 }
 
-/* The whole call. netns: a descriptor, or -1. */
-struct answer ask_agent(const struct command *command, int agent, int netns,
-                        struct bytes environment, struct bytes input)
+/* The whole conversation. */
+struct answer ask_agent(const struct call *call, int agent)
 {
     static char output[ANSWER_BYTES];
-    long deadline = command->answer_until;
+    long deadline = call->command->answer_until;
     char header[HEADER_BYTES];
     uint32_t numbers[2];
 
-    hand_over(agent, write_header(environment.length, input.length), netns, deadline);
-    hand_over(agent, environment, -1, deadline);
-    hand_over(agent, input, -1, deadline);
-    receive(command, agent, header, sizeof header);
+    hand_over(agent, write_header(call), call->netns, deadline);
+    hand_over(agent, call->environment, -1, deadline);
+    hand_over(agent, call->input, -1, deadline);
+    receive(call, agent, header, sizeof header);
     memcpy(numbers, header + 4, sizeof numbers);
     numbers[0] = ntohl(numbers[0]);
     numbers[1] = ntohl(numbers[1]);
     if (memcmp(header, ANSWER_MAGIC, 4) != 0 || numbers[0] > 255 || numbers[1] > ANSWER_BYTES)
         fail(INPUT_OUTPUT_FAILED, "client and agent may be of versions that do not fit",
              "the agent's answer cannot be understood");
-    receive(command, agent, output, numbers[1]);
+    receive(call, agent, output, numbers[1]);
     return (struct answer){(int)numbers[0], {output, numbers[1]}};
 }

@@ -33,13 +33,13 @@ static const char *const VARIABLES[] = {
 #endif
 
 static const struct command COMMANDS[] = {
-    /* name, needs, connect for, answer until, code when lost */
-    {"ADD", CONTAINERID | NETNS | IFNAME | PATH, PODWIRE_CONNECT_MS, PODWIRE_ANSWER_MS, TRY_AGAIN},
-    {"DEL", CONTAINERID | IFNAME | PATH, PODWIRE_DELETE_CONNECT_MS, PODWIRE_ANSWER_MS, TRY_AGAIN},
-    {"CHECK", CONTAINERID | NETNS | IFNAME | PATH, PODWIRE_CONNECT_MS, PODWIRE_ANSWER_MS, TRY_AGAIN},
-    {"GC", PATH, PODWIRE_DELETE_CONNECT_MS, PODWIRE_ANSWER_MS, TRY_AGAIN},
-    {"STATUS", PATH, 0, PODWIRE_STATUS_MS, UNAVAILABLE},
-    {"VERSION", 0, 0, 0, 0},
+    /* name, needs, connect for, answer until, code when lost, waits */
+    {"ADD", CONTAINERID | NETNS | IFNAME | PATH, PODWIRE_CONNECT_MS, PODWIRE_ANSWER_MS, TRY_AGAIN, 0},
+    {"DEL", CONTAINERID | IFNAME | PATH, PODWIRE_DELETE_CONNECT_MS, PODWIRE_ANSWER_MS, TRY_AGAIN, 1},
+    {"CHECK", CONTAINERID | NETNS | IFNAME | PATH, PODWIRE_CONNECT_MS, PODWIRE_ANSWER_MS, TRY_AGAIN, 0},
+    {"GC", PATH, PODWIRE_DELETE_CONNECT_MS, PODWIRE_ANSWER_MS, TRY_AGAIN, 0},
+    {"STATUS", PATH, 0, PODWIRE_STATUS_MS, UNAVAILABLE, 0},
+    {"VERSION", 0, 0, 0, 0, 0},
 };
 
 static int is_set(const char *name)
@@ -56,7 +56,7 @@ const struct command *find_command(void)
 
     if (!word || !*word) {
         fputs("podwire: hands CNI calls to the node's podwire agent\n"
-              "CNI protocol versions supported: 0.3.1, 0.4.0, 1.0.0, 1.1.0\n", stderr);
+              "CNI protocol versions supported: 0.3.0, 0.3.1, 0.4.0, 1.0.0, 1.1.0\n", stderr);
         return NULL;
     }
     for (size_t i = 0; i < sizeof COMMANDS / sizeof *COMMANDS; i++)

@@ -85,7 +85,8 @@ int print_versions(void)
     char document[128];
     int length = snprintf(document, sizeof document,
                           "{\"cniVersion\":\"%s\",\"supportedVersions\":"
-                          "[\"0.3.1\",\"0.4.0\",\"1.0.0\",\"1.1.0\"]}\n", spoken);
+                          "[\"0.3.0\",\"0.3.1\",\"0.4.0\",\"1.0.0\",\"1.1.0\"]}\n",
+                          spoken);
 
     return print((struct bytes){document, (size_t)length}) == 0 ? 0 : 1;
 }

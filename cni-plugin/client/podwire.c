@@ -2,6 +2,8 @@
  *
  *   runtime ── CNI_*, stdin ──► podwire ── a stream, the opened netns ───► agent's socket
  *           ◄─ stdout, code ──          ◄─ stdout, code ────────────────────
+ *                               │ no agent, and it is a DEL
+ *                               └──────► a folder, from which an agent takes it later (queue.c)
  *
  * It knows nothing of links or addresses. It is written in C and linked statically because it
  * runs on the host, which may have neither Python nor a C library of ours, and because starting
@@ -43,41 +45,43 @@ static void read_version(struct bytes input)
         speak_version(version);
 }
 
-static void read_socket(struct bytes input, char *path, size_t size)
+static void read_path(struct bytes input, const char *key, const char *otherwise, char *path,
+                      size_t size)
 {
-    enum found found = find_string(input, "socket", path, size);
+    enum found found = find_string(input, key, path, size);
 
     if (found == ABSENT)
-        strncpy(path, PODWIRE_SOCKET, size);
+        strncpy(path, otherwise, size);
     else if (found == UNUSABLE || path[0] != '/')
-        fail(BAD_CONFIG, "the path of the agent's UNIX socket, as its --cni-socket has it",
-             "socket: expected an absolute path of less than %zu bytes", size);
+        fail(BAD_CONFIG, "the agent's own --cni-socket and --cni-state-dir say what belongs here",
+             "%s: expected an absolute path of less than %zu bytes", key, size);
 }
 
 int main(void)
 {
-    const struct command *command;
-    struct bytes environment, input;
+    struct call call;
     struct answer answer;
     /* As large as an address has room for, with its final zero. */
-    char path[sizeof ((struct sockaddr_un *)NULL)->sun_path];
-    int netns, agent;
+    static char socket[sizeof ((struct sockaddr_un *)NULL)->sun_path];
+    static char queue[QUEUE_PATH_BYTES];
 
     start_clock();
     occupy_standard_descriptors();
-    command = find_command();
-    if (!command)
+    call.command = find_command();
+    if (!call.command)
         return 0;
-    if (strcmp(command->name, "VERSION") == 0) {
+    if (strcmp(call.command->name, "VERSION") == 0) {
         read_version(read_stdin_briefly());
         return print_versions();
     }
-    environment = read_environment(command);
-    input = read_stdin(command);
-    read_version(input);
-    read_socket(input, path, sizeof path);
-    netns = open_namespace(command);
-    agent = connect_agent(command, path);
-    answer = ask_agent(command, agent, netns, environment, input);
+    call.environment = read_environment(call.command);
+    call.input = read_stdin(call.command);
+    read_version(call.input);
+    read_path(call.input, "socket", PODWIRE_SOCKET, socket, sizeof socket);
+    read_path(call.input, "queueDir", PODWIRE_QUEUE, queue, sizeof queue);
+    call.socket = socket;
+    call.queue = queue;
+    call.netns = open_namespace(call.command);
+    answer = ask_agent(&call, connect_agent(&call));
     return print(answer.output) == 0 ? answer.code : 1;
 }

@@ -6,8 +6,16 @@
 
 #include "protocol.h"
 
+/* Calls that wait for an agent; its half is node/podwire_node/cni/queued_call.py. */
+#define QUEUE_FILES 256
+#define QUEUE_FILE_BYTES 65536
+#define QUEUE_PATH_BYTES 256 /* with the final zero */
+
 #ifndef PODWIRE_SOCKET
 #define PODWIRE_SOCKET "/run/podwire/cni.sock"
+#endif
+#ifndef PODWIRE_QUEUE
+#define PODWIRE_QUEUE "/run/podwire/cni/queue"
 #endif
 
 /* CNI error codes (SPEC.md, "Error"). */
@@ -37,6 +45,15 @@ struct command {
     long connect_for;   /* how long an agent that is not there is waited for */
     long answer_until;  /* when its answer must be there, by clock.c: the whole call's end */
     int lost;           /* the error code when there is none */
+    int waits;          /* whether it is queued instead (queue.c) */
+};
+
+/* A call, ready to be handed over. */
+struct call {
+    const struct command *command;
+    struct bytes environment, input;
+    int netns;                  /* a descriptor, or -1 */
+    const char *socket, *queue; /* paths */
 };
 
 const struct command *find_command(void);
@@ -64,9 +81,14 @@ struct answer {
 };
 
 int open_namespace(const struct command *command);
-int connect_agent(const struct command *command, const char *path);
-struct answer ask_agent(const struct command *command, int agent, int netns,
-                        struct bytes environment, struct bytes input);
+struct bytes write_header(const struct call *call);
+int connect_agent(const struct call *call);
+struct answer ask_agent(const struct call *call, int agent);
+
+/* queue.c: without an agent */
+
+_Noreturn void lose(const struct call *call, const char *details, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 
 /* output.c: stdout */
 

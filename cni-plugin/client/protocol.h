@@ -15,6 +15,8 @@
  * A stream and not SOCK_SEQPACKET, whose messages are bounded by net.core.wmem_max (208 KiB);
  * a configuration may have 1 MiB.
  *
+ * What waits on disk for an agent is such a message too (queue.c).
+ *
  * The agent's half is node/podwire_node/cni/wire.py; a test compares the numbers. A change
  * that an older half would not understand needs another magic word: while a node is upgraded
  * the two are of different age.

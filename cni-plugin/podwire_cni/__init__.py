@@ -7,6 +7,6 @@
                     errors                     attachment, family, ranges: values
 ```
 
-Only `leases`, `namespace` and `netlink` touch the world. The package imports nothing
-else of podwire's, and only `netlink` imports pyroute2.
+Only `leases`, `namespace` and `netlink`, with the files below them, touch the world. The
+package imports nothing else of podwire's; pyroute2 gives `messages` and `answers` their shapes.
 """

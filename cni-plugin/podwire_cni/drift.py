@@ -24,22 +24,20 @@ class State:
     """What a plan's two links are and carry now.
 
     links: those that exist.
-    entries: their /32 and /128 addresses, permanent neighbours, routes of the main table.
+    entries: their /32 and /128 addresses, permanent neighbours, routes of the main table and
+    token bucket filters.
     """
 
     links: tuple[LinkState, ...]
     entries: frozenset[Entry]
 
 
-def find_drift(plan: Plan, state: State, pod_mac: str) -> list[str]:
-    """One sentence for each thing that is missing or differs; empty when all is well.
-
-    pod_mac: what prevResult says; a later plugin may have changed it.
-    """
+def find_drift(plan: Plan, state: State) -> list[str]:
+    """One sentence for each thing that is missing or differs; empty when all is well."""
     links = {link.side: link for link in state.links}
     sentences = [
-        *_link_drift(plan.host, plan.host.mac, links.get(Side.HOST)),
-        *_link_drift(plan.pod, pod_mac or plan.pod.mac, links.get(Side.POD)),
+        *_link_drift(plan.host, links.get(Side.HOST)),
+        *_link_drift(plan.pod, links.get(Side.POD)),
     ]
     present = {link.side for link in state.links}
     missing = [entry for entry in plan.entries if entry not in state.entries]
@@ -47,12 +45,12 @@ def find_drift(plan: Plan, state: State, pod_mac: str) -> list[str]:
     return sentences + [f"{entry} is missing" for entry in missing if entry.side in present]
 
 
-def _link_drift(link: Link, mac: str, now: LinkState | None) -> list[str]:
+def _link_drift(link: Link, now: LinkState | None) -> list[str]:
     if now is None:
         return [f"{link.side}: link {link.name} is missing"]
     sentences = []
-    if now.mac.lower() != mac.lower():
-        sentences.append(f"{link.side}: link {link.name} has address {now.mac}, not {mac}")
+    if now.mac != link.mac:
+        sentences.append(f"{link.side}: link {link.name} has address {now.mac}, not {link.mac}")
     if not now.up:
         sentences.append(f"{link.side}: link {link.name} is down")
     return sentences

@@ -4,6 +4,7 @@
 ```
 CniError
 ├── IncompatibleVersion     1   cniVersion is not ours, or is too old for the command
+├── UnsupportedField        2   a key that is right in itself cannot be honoured here
 ├── BadEnvironment          4   a CNI_* variable is missing or malformed
 ├── InputOutputFailed       5   stdin, state directory or lease database unusable
 ├── BadJson                 6   stdin is not one JSON object
@@ -16,6 +17,8 @@ CniError
 ├── CheckFailed           102   CHECK only: leases or kernel differ from prevResult
 ├── KernelRefused         103   the kernel refused one step of the plan
 ├── CollectionIncomplete  104   GC only: some attachments could not be removed
+├── AddressTaken          105   the address that was asked for is another's
+├── PortTaken             106   a hostPort that was asked for is another's
 └── InternalError         199   a fault of podwire's own
 ```
 
@@ -44,6 +47,12 @@ class IncompatibleVersion(CniError):
     """The configuration's cniVersion is unsupported, or does not know the command."""
 
     code = 1
+
+
+class UnsupportedField(CniError):
+    """A key cannot be honoured here; the message begins with it and quotes its value."""
+
+    code = 2
 
 
 class BadEnvironment(CniError):
@@ -116,6 +125,18 @@ class CollectionIncomplete(CniError):
     """GC: some attachments could not be removed; the details list them."""
 
     code = 104
+
+
+class AddressTaken(CniError):
+    """The address that a runtime asked for is another attachment's; the message names it."""
+
+    code = 105
+
+
+class PortTaken(CniError):
+    """A hostPort that a runtime asked for is another attachment's; both pods are named."""
+
+    code = 106
 
 
 class InternalError(CniError):

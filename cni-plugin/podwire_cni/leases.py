@@ -1,75 +1,72 @@
-"""Who has which address: one SQLite database in the state directory.
+"""Who has which address, and which port of the node.
 
-One row is one address:
+One row of `leases` is one address:
 
 * leased: `released` is null; it belongs to (network, container, interface).
 * resting: `released` says since when; the next allocation may take it (see `ranges`).
 * no row: nobody had it since the node booted.
 
-A row of another boot counts as no row: the pods it was for did not survive either. An
-address is leased once on the whole node, whatever the networks are called.
+An address is leased once on the whole node, whatever the networks are called, and so is a port
+of the node (see `lease_ports`).
 
-Every change is one immediate transaction, so a process killed at any moment leaves
-either the state before or the state after (SQLite rolls a hot journal back). Nobody
-waits for the lock longer than `lock_timeout`.
+Every change is one immediate transaction, so a process killed at any moment leaves either the
+state before or the state after. Nobody waits for the lock longer than `lock_timeout`.
 
 `sqlite3 /run/podwire/cni/leases.db 'select * from leases'` is the documentation of a node.
 """
 
-import ipaddress
-import os
-import sqlite3
+import functools
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from podwire_cni.attachment import Attachment
-from podwire_cni.errors import AddressesExhausted, InputOutputFailed, TryAgain
+from podwire_cni.errors import AddressesExhausted, AddressTaken, BadConfig
 from podwire_cni.family import IPAddress
-from podwire_cni.ranges import AddressRange, Use, choose
+from podwire_cni.lease_file import FILE_NAME, LeaseFile, Row, kept_open
+from podwire_cni.lease_ports import OWNED, LeasePorts, key, words
+from podwire_cni.lease_use import LeaseUse
+from podwire_cni.ports import PortMapping
+from podwire_cni.ranges import AddressRange, choose
 
-FILE_NAME = "leases.db"
+__all__ = ["FILE_NAME", "LOCK_TIMEOUT", "Lease", "Leases", "boot_id", "kept_open"]
+
 LOCK_TIMEOUT = 10.0  # seconds; a runtime gives a call at least a minute
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS leases (
-    address   TEXT PRIMARY KEY,
-    network   TEXT NOT NULL,
-    container TEXT NOT NULL,
-    interface TEXT NOT NULL,
-    pod       TEXT NOT NULL,
-    boot      TEXT NOT NULL,
-    allocated REAL NOT NULL,
-    released  REAL
-) WITHOUT ROWID
-"""
-_OWNED = "network = ? AND container = ? AND interface = ? AND boot = ? AND released IS NULL"
+_HELD = f"{OWNED} AND released IS NULL"
 
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """The addresses of one attachment, in the order of the configuration's ranges."""
+    """What one attachment holds.
+
+    pod: "namespace/name", or the container's id.  addresses: in the order of the configuration's
+    ranges where these are known, else IPv4 first.  allocated: seconds since the epoch.
+    """
 
     attachment: Attachment
     pod: str
     addresses: tuple[IPAddress, ...]
+    ports: tuple[PortMapping, ...] = ()
+    allocated: float = 0.0
 
 
+@functools.cache
 def boot_id() -> str:
     """The kernel's name for this boot: a random UUID (random(4), "boot_id")."""
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
 class Leases:
-    """The open database; a context manager.
+    """The open database; a context manager, for one thread.
 
     directory: created with mode 0700 when `create` is true. Otherwise a directory without
     a database reads as no leases at all.
-    boot: rows of another boot are void.  clock: seconds since the epoch.
+    boot: a database of another boot is void.  clock: seconds since the epoch.
     lock_timeout: seconds.
 
     Every method may raise TryAgain (locked for too long) or InputOutputFailed.
@@ -84,20 +81,11 @@ class Leases:
         clock: Callable[[], float] = time.time,
         lock_timeout: float = LOCK_TIMEOUT,
     ) -> None:
-        self._path = directory / FILE_NAME
         self._boot = boot
         self._clock = clock
-        with self._translated():
-            if create:
-                _create_private(self._path)
-            target = str(self._path) if self._path.exists() else ":memory:"
-            self._database = sqlite3.connect(target, timeout=lock_timeout, isolation_level=None)
-        try:
-            with self._translated():
-                self._database.execute(_SCHEMA)
-        except BaseException:
-            self._database.close()
-            raise
+        self._file = LeaseFile(directory, boot, create=create, lock_timeout=lock_timeout)
+        self._use = LeaseUse(self._file)
+        self._ports = LeasePorts(self._file)
 
     def __enter__(self) -> Self:
         return self
@@ -108,165 +96,160 @@ class Leases:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._database.close()
+        self._file.close()
 
     def acquire(
-        self, attachment: Attachment, pod: str, ranges: Sequence[AddressRange], cooldown: float
+        self,
+        attachment: Attachment,
+        pod: str,
+        ranges: Sequence[AddressRange],
+        cooldown: float,
+        *,
+        wanted: Sequence[IPAddress] = (),
+        ports: Sequence[PortMapping] = (),
     ) -> Lease:
-        """Lease one address of each range, or none of any.
+        """Lease one address of each range and every port, or nothing of it.
 
         Idempotent: an attachment that holds addresses of these very ranges keeps them.
-        pod: "namespace/name", for the reader of the database.  cooldown: seconds.
-        Raises AddressesExhausted that counts what the range is used for.
+        pod: "namespace/name", for people.  cooldown: seconds.
+        wanted: at most one address of each range, taken even while it rests.
+        Raises AddressesExhausted that counts what the range is used for, AddressTaken or PortTaken
+        that names the holder, BadConfig for a wanted address outside of the ranges.
         """
-        with self._transaction():
-            self._database.execute("DELETE FROM leases WHERE boot != ?", (self._boot,))
+        _require_offered(wanted, ranges)
+        with self._file.transaction():
             held = self._addresses(attachment)
-            if not _fits(held, ranges):
+            if not (_fits(held, ranges) and set(wanted) <= set(held)):
                 self._release(attachment)
-                held = self._allocate(ranges, cooldown)
+                held = self._allocate(ranges, cooldown, wanted)
                 self._insert(attachment, pod, held)
-        return Lease(attachment, pod, _ordered(held, ranges))
+            self._ports.claim(attachment, pod, ports)
+            lease = self._leases(OWNED, key(attachment))[0]
+        return _arranged(lease, ranges)
 
     def release(self, attachment: Attachment) -> tuple[IPAddress, ...]:
-        """Give the attachment's addresses back to rest; those that it held."""
-        with self._transaction():
+        """Give the attachment's addresses back to rest, and its ports; those that it held."""
+        with self._file.transaction():
             held = self._addresses(attachment)
             self._release(attachment)
         return tuple(held)
 
     def find(self, attachment: Attachment, ranges: Sequence[AddressRange] = ()) -> Lease | None:
         """The attachment's lease, its addresses ordered like the ranges; or None."""
-        with self._translated():
-            rows = self._database.execute(
-                f"SELECT address, pod FROM leases WHERE {_OWNED}",  # noqa: S608 - a constant
-                (*_key(attachment), self._boot),
-            ).fetchall()
-        if not rows:
-            return None
-        held = [self._address(address) for address, _ in rows]
-        return Lease(attachment, rows[0][1], _ordered(held, ranges))
+        with self._file.snapshot():
+            found = self._leases(OWNED, key(attachment))
+        return _arranged(found[0], ranges) if found else None
+
+    def all(self, network: str | None = None) -> list[Lease]:
+        """Every lease, or those of one network, sorted by attachment."""
+        with self._file.snapshot():
+            if network is None:
+                return self._leases("TRUE", ())
+            return self._leases("network = ?", (network,))
 
     def attachments(self, network: str) -> list[Attachment]:
         """Every attachment of the network that holds a lease, sorted."""
-        with self._translated():
-            rows = self._database.execute(
-                "SELECT DISTINCT network, container, interface FROM leases"
-                " WHERE network = ? AND boot = ? AND released IS NULL ORDER BY 1, 2, 3",
-                (network, self._boot),
-            ).fetchall()
+        rows = self._file.rows(
+            "SELECT DISTINCT network, container, interface FROM leases"
+            " WHERE network = ? AND released IS NULL ORDER BY 1, 2, 3",
+            (network,),
+        )
         return [Attachment(*row) for row in rows]
+
+    def resting(self) -> list[tuple[IPAddress, float]]:
+        """Every address that was given back and when, in seconds since the epoch; oldest first."""
+        rows = self._file.rows(
+            "SELECT address, released FROM leases"
+            " WHERE released IS NOT NULL ORDER BY released, address"
+        )
+        return [
+            (self._file.address(address), self._file.time("released", released))
+            for address, released in rows
+        ]
 
     def require_vacancy(self, ranges: Sequence[AddressRange], cooldown: float) -> None:
         """Raise AddressesExhausted unless an `acquire` by a newcomer would succeed now.
 
         Takes the write lock for a moment, so that a read-only file system is noticed.
         """
-        with self._transaction():
-            self._allocate(ranges, cooldown)
+        with self._file.transaction():
+            self._allocate(ranges, cooldown, ())
 
-    def _allocate(self, ranges: Sequence[AddressRange], cooldown: float) -> list[IPAddress]:
-        now = self._clock()
+    def _allocate(
+        self, ranges: Sequence[AddressRange], cooldown: float, wanted: Sequence[IPAddress]
+    ) -> list[IPAddress]:
+        rested_since = self._clock() - cooldown
         chosen: list[IPAddress] = []
         # IPv4 first: the IPv6 address is chosen to read like it.
         for range_ in sorted(ranges, key=lambda range_: range_.family.number):
-            use = self._use(range_)
-            address = choose(range_, use, now, cooldown, chosen[0] if chosen else None)
+            companion = chosen[0] if chosen else None
+            address = next(filter(range_.offers, wanted), None)
+            if address is not None:
+                self._require_free(address)
+            else:
+                address = choose(range_, self._use, rested_since, companion)
             if address is None:
+                leased, resting = self._use.counted(range_)
                 raise AddressesExhausted(
-                    f"no address left in {range_}: {len(use.leased)} of {range_.capacity} leased",
-                    f"{use.cooling(now, cooldown)} cooling down",
+                    f"no address left in {range_}: {leased} of {range_.capacity} leased",
+                    f"{resting} resting",
                 )
             chosen.append(address)
         return chosen
 
-    def _use(self, range_: AddressRange) -> Use:
-        rows = self._database.execute(
-            "SELECT address, released FROM leases WHERE boot = ?", (self._boot,)
+    def _require_free(self, address: IPAddress) -> None:
+        rows = self._file.rows(
+            "SELECT pod, container, interface FROM leases WHERE address = ? AND released IS NULL",
+            (str(address),),
         )
-        known = {self._address(address): self._time(released) for address, released in rows}
-        inside = {address: at for address, at in known.items() if range_.offers(address)}
-        return Use(
-            leased=frozenset(address for address, at in inside.items() if at is None),
-            released={address: at for address, at in inside.items() if at is not None},
-        )
+        for pod, container, interface in rows:
+            raise AddressTaken(f"{address} is leased to {pod}", f"by {container}/{interface}")
 
-    def _address(self, value: object) -> IPAddress:
-        """A row's address. SQLite keeps whatever it is given: a hand in the file, a bad disk."""
-        try:
-            # ip_address() would also take four bytes.
-            return ipaddress.ip_address(value if isinstance(value, str) else "")
-        except ValueError:
-            raise self._corrupt("address", value) from None
-
-    def _time(self, value: object) -> float | None:
-        if value is None or isinstance(value, float):
-            return value
-        raise self._corrupt("released", value)
-
-    def _corrupt(self, column: str, value: object) -> InputOutputFailed:
-        return InputOutputFailed(
-            f"lease database {self._path} holds a corrupt row", f"{column} is {value!r}"
-        )
+    def _leases(self, owner: str, values: Row) -> list[Lease]:
+        """The leases of the owners that meet a condition, sorted, IPv4 addresses first."""
+        held: dict[Attachment, list[IPAddress]] = defaultdict(list)
+        known: dict[Attachment, tuple[str, float]] = {}
+        for *owned_by, pod, address, allocated in self._file.rows(
+            "SELECT network, container, interface, pod, address, allocated FROM leases"  # noqa: S608 - constants
+            f" WHERE {owner} AND released IS NULL",
+            values,
+        ):
+            attachment = Attachment(*owned_by)
+            held[attachment].append(self._file.address(address))
+            known[attachment] = (pod, self._file.time("allocated", allocated))
+        ports = self._ports.of(owner, values)
+        return [
+            Lease(one, known[one][0], _ordered(held[one], ()), tuple(ports[one]), known[one][1])
+            for one in sorted(held, key=words)
+        ]
 
     def _addresses(self, attachment: Attachment) -> list[IPAddress]:
-        lease = self.find(attachment)
-        return list(lease.addresses) if lease else []
+        rows = self._file.rows(
+            f"SELECT address FROM leases WHERE {_HELD}",  # noqa: S608 - a constant
+            key(attachment),
+        )
+        return [self._file.address(address) for (address,) in rows]
 
     def _insert(self, attachment: Attachment, pod: str, addresses: Sequence[IPAddress]) -> None:
-        self._database.executemany(
+        owner, now = words(attachment), self._clock()
+        self._file.write(
             "INSERT OR REPLACE INTO leases VALUES (?, ?, ?, ?, ?, ?, ?, NULL)",
-            [
-                (str(address), *_key(attachment), pod, self._boot, self._clock())
-                for address in addresses
-            ],
+            [(str(address), *owner, pod, self._boot, now) for address in addresses],
         )
 
     def _release(self, attachment: Attachment) -> None:
-        self._database.execute(
-            f"UPDATE leases SET released = ? WHERE {_OWNED}",  # noqa: S608 - a constant
-            (self._clock(), *_key(attachment), self._boot),
+        self._file.write(
+            f"UPDATE leases SET released = ? WHERE {_HELD}",  # noqa: S608 - a constant
+            [(self._clock(), *key(attachment))],
         )
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        with self._translated():
-            self._database.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-                self._database.execute("COMMIT")
-            except BaseException:
-                # A full disk has made SQLite roll back already.
-                if self._database.in_transaction:
-                    self._database.execute("ROLLBACK")
-                raise
-
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.Error as error:
-            # The low byte is the primary code; the others tell the occasion.
-            # Python's own errors (text that is not UTF-8) have none.
-            code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-            if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
-                raise TryAgain(f"lease database {self._path} is locked", str(error)) from error
-            raise InputOutputFailed(
-                f"cannot use lease database {self._path}", str(error)
-            ) from error
-        except OSError as error:
-            raise InputOutputFailed(
-                f"cannot use lease database {self._path}", str(error)
-            ) from error
+        self._ports.give_up(attachment)
 
 
-def _create_private(path: Path) -> None:
-    """Create the file with mode 0600 and the missing folders above it with 0700."""
-    missing = [folder for folder in path.parents if not folder.exists()]
-    for folder in reversed(missing):
-        folder.mkdir(mode=0o700, exist_ok=True)
-    # SQLite gives its journal the mode of the database.
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+def _require_offered(wanted: Sequence[IPAddress], ranges: Sequence[AddressRange]) -> None:
+    for address in wanted:
+        if not any(range_.offers(address) for range_ in ranges):
+            listed = ", ".join(map(str, ranges))
+            raise BadConfig(f"ips: {address} is not a pod's address of [{listed}]")
 
 
 def _fits(held: Sequence[IPAddress], ranges: Sequence[AddressRange]) -> bool:
@@ -276,12 +259,13 @@ def _fits(held: Sequence[IPAddress], ranges: Sequence[AddressRange]) -> bool:
     )
 
 
+def _arranged(lease: Lease, ranges: Sequence[AddressRange]) -> Lease:
+    """The lease, its addresses in the order of the ranges."""
+    return replace(lease, addresses=_ordered(lease.addresses, ranges))
+
+
 def _ordered(held: Sequence[IPAddress], ranges: Sequence[AddressRange]) -> tuple[IPAddress, ...]:
     """Sorted like the families of the ranges; IPv4 first when no range tells."""
     families = [range_.family.number for range_ in ranges] or [4, 6]
     known = [address for address in held if address.version in families]
     return tuple(sorted(known, key=lambda address: families.index(address.version)))
-
-
-def _key(attachment: Attachment) -> tuple[str, str, str]:
-    return attachment.network, attachment.container, attachment.interface

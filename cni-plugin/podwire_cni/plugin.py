@@ -1,12 +1,13 @@
 """The plugin as a program: environment and stdin in, one JSON document and a code out.
 
-`run` is the whole plugin as a function, for whoever keeps it in a process of its own.
+`run` is the whole plugin as a function: the agent calls it in its threads, any number at once.
 `main` gives it the real environment, stdin and stdout.
 
 Nothing but the answer ever reaches stdout, and no traceback reaches anybody.
 """
 
 import json
+import math
 import os
 import select
 import signal
@@ -15,8 +16,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NoReturn
 
-from podwire_cni.config import MAXIMUM_BYTES, JsonObject, decode, version_of
+from podwire_cni.config import MAXIMUM_BYTES, decode, version_of
 from podwire_cni.errors import CniError, InputOutputFailed, InternalError, TryAgain
+from podwire_cni.fields import JsonObject
+from podwire_cni.host import ALONE, Host
 from podwire_cni.spec import (
     NEWEST_VERSION,
     SUPPORTED_VERSIONS,
@@ -41,11 +44,19 @@ class Outcome:
     stderr: str = ""
 
 
-def run(environ: Mapping[str, str], stdin: bytes) -> Outcome:
+def run(
+    environ: Mapping[str, str],
+    stdin: bytes,
+    host: Host = ALONE,
+    netns: int | None = None,
+    deadline: float | None = None,
+) -> Outcome:
     """Perform one CNI call. Never raises for a failed call: the outcome tells it.
 
     environ: the CNI_* variables.  stdin: the network configuration, or for VERSION
-    `{"cniVersion": …}` or nothing.
+    `{"cniVersion": …}` or nothing.  host: what is there besides this call.  netns: a descriptor
+    of CNI_NETNS, which stays the caller's; without one the path is opened.  deadline: of
+    time.monotonic(), by which whoever waits has gone.
     """
     if not environ.get("CNI_COMMAND"):
         return Outcome(stderr=ABOUT)
@@ -57,9 +68,10 @@ def run(environ: Mapping[str, str], stdin: bytes) -> Outcome:
         raw = decode(stdin)
         version = version_of(raw)
         require_version(version, environment.command)
-        from podwire_cni.verbs import VERBS  # noqa: PLC0415 - VERSION needs no SQLite
+        from podwire_cni.verbs import VERBS, Call  # noqa: PLC0415 - VERSION needs no SQLite
 
-        result = VERBS[environment.command](environment, version, raw)
+        limit = math.inf if deadline is None else deadline
+        result = VERBS[environment.command](Call(environment, version, raw, host, netns, limit))
     except CniError as error:
         return failure(error, version)
     except Exception as error:  # noqa: BLE001 - the runtime must get JSON, whatever happens

@@ -1,23 +1,23 @@
 """What ADD answers, in the shape of each version; what CHECK reads out of prevResult.
 
-| version       | difference                                   |
-|---------------|----------------------------------------------|
-| 1.1.0         | `interfaces[].mtu`                           |
-| 1.0.0         | no `mtu`                                     |
-| 0.3.1, 0.4.0  | no `mtu`; `ips[].version` is "4" or "6"      |
+| version        | difference                                  |
+|----------------|---------------------------------------------|
+| 1.1.0          | `interfaces[].mtu`                          |
+| 1.0.0          | no `mtu`                                    |
+| 0.3.0 to 0.4.0 | no `mtu`; `ips[].version` is "4" or "6"     |
 
 Source: SPEC.md of each version, "ADD Success" or "Result".
 """
 
 from collections.abc import Sequence
 
-from podwire_cni.config import JsonObject
 from podwire_cni.errors import CheckFailed
 from podwire_cni.family import IPAddress, family_of, host_network
+from podwire_cni.fields import JsonObject
 from podwire_cni.plan import Link, Plan
 
 _WITH_MTU = frozenset({"1.1.0"})
-_WITH_FAMILY = frozenset({"0.3.1", "0.4.0"})
+_WITH_FAMILY = frozenset({"0.3.0", "0.3.1", "0.4.0"})
 
 
 def make_result(

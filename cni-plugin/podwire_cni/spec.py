@@ -2,31 +2,25 @@
 
 | command | since | also needs                              |
 |---------|-------|-----------------------------------------|
-| ADD     | 0.3.1 | CONTAINERID NETNS IFNAME PATH           |
-| DEL     | 0.3.1 | CONTAINERID IFNAME PATH (NETNS may be gone) |
+| ADD     | 0.3.0 | CONTAINERID NETNS IFNAME PATH           |
+| DEL     | 0.3.0 | CONTAINERID IFNAME PATH (NETNS may be gone) |
 | CHECK   | 0.4.0 | CONTAINERID NETNS IFNAME PATH           |
 | GC      | 1.1.0 | PATH                                    |
 | STATUS  | 1.1.0 | PATH                                    |
-| VERSION | 0.3.1 | nothing                                 |
+| VERSION | 0.3.0 | nothing                                 |
 
 Source: SPEC.md 1.1.0, "Parameters", and its reference implementation pkg/skel.
 """
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from podwire_cni.errors import BadEnvironment, IncompatibleVersion
 
-SUPPORTED_VERSIONS = ("0.3.1", "0.4.0", "1.0.0", "1.1.0")
+SUPPORTED_VERSIONS = ("0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0")
 NEWEST_VERSION = SUPPORTED_VERSIONS[-1]
-
-# The number of a descriptor that whoever starts the plugin has opened and passes on. The agent
-# does, because CNI_NETNS is a path of its client's mount namespace; the result names that path.
-NETNS_DESCRIPTOR = "PODWIRE_NETNS_FD"
-#: The process that waits for the answer; set by the agent.
-CALLER = "PODWIRE_CALLER"
 
 # Container ids and network names (SPEC.md); \Z because $ would accept a final newline.
 IDENTIFIER = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.\-]*\Z")
@@ -35,6 +29,8 @@ _INTERFACE = re.compile(rb"[^\s/:\0]{1,15}\Z")
 _KNOWN_ARGS = frozenset(
     {
         "IgnoreUnknown",
+        "IP",
+        "MAC",
         "K8S_POD_NAMESPACE",
         "K8S_POD_NAME",
         "K8S_POD_INFRA_CONTAINER_ID",
@@ -62,6 +58,7 @@ _REQUIRED = {
     Command.STATUS: ("CNI_PATH",),
     Command.VERSION: (),
 }
+_WITH_ARGS = frozenset({Command.ADD, Command.CHECK})
 _SINCE = {Command.CHECK: "0.4.0", Command.GC: "1.1.0", Command.STATUS: "1.1.0"}
 
 
@@ -70,9 +67,7 @@ class Environment:
     """One call's parameters, validated as far as the command needs them.
 
     Strings that a command does not require may be empty. `pod` is "namespace/name" where
-    CNI_ARGS tells it, else the container id. `netns_file` is where the namespace can be
-    opened: CNI_NETNS, unless whoever started us has opened it already. `caller` is the process
-    id of the agent that waits for the answer, 0 where a runtime does.
+    CNI_ARGS tells it, else the container id. `args` are CNI_ARGS, for ADD and CHECK.
     """
 
     command: Command
@@ -80,8 +75,7 @@ class Environment:
     netns: str = ""
     interface: str = ""
     pod: str = ""
-    netns_file: str = ""
-    caller: int = 0
+    args: Mapping[str, str] = field(default_factory=dict)
 
 
 def parse_environment(environ: Mapping[str, str]) -> Environment:
@@ -99,16 +93,15 @@ def parse_environment(environ: Mapping[str, str]) -> Environment:
     interface = environ.get("CNI_IFNAME", "")
     if "CNI_CONTAINERID" in required:
         _validate(container, interface)
-    # Only ADD needs CNI_ARGS. DEL must not fail on words that already made ADD fail.
-    args = parse_args(environ.get("CNI_ARGS", "")) if command is Command.ADD else {}
+    # DEL needs no CNI_ARGS, and must not fail on words that already made ADD fail.
+    args = parse_args(environ.get("CNI_ARGS", "")) if command in _WITH_ARGS else {}
     return Environment(
         command=command,
         container=container,
         netns=environ.get("CNI_NETNS", ""),
         interface=interface,
         pod=_pod(args) or container,
-        netns_file=_netns_file(environ),
-        caller=_caller(environ),
+        args=args,
     )
 
 
@@ -166,20 +159,6 @@ def _validate(container: str, interface: str) -> None:
             f"CNI_IFNAME: invalid value {interface!r}",
             "at most 15 characters, no '/', ':' or white space, not '.' or '..'",
         )
-
-
-def _caller(environ: Mapping[str, str]) -> int:
-    number = environ.get(CALLER, "0")
-    if not re.fullmatch(r"[0-9]{1,10}", number):
-        raise BadEnvironment(f"{CALLER}: {number!r} is no process id")
-    return int(number)
-
-
-def _netns_file(environ: Mapping[str, str]) -> str:
-    descriptor = environ.get(NETNS_DESCRIPTOR, "")
-    if descriptor.isascii() and descriptor.isdigit():
-        return f"/proc/self/fd/{descriptor}"
-    return environ.get("CNI_NETNS", "")
 
 
 def _pod(args: Mapping[str, str]) -> str:

@@ -1,18 +1,23 @@
 """What each command does: the specification's five verbs over leases, plan and kernel.
 
+```
+ ADD   lease ─► host.admit ─► link ─► answer         undone in reverse when a step fails
+ DEL   link ─► host.forget ─► lease                  and again, in whatever state it all is
+```
+
 pyroute2 takes most of a call's time to import. STATUS, which runtimes repeat every few
 seconds, and a DEL that finds nothing never load it, so `netlink` is imported where a verb
 first needs the kernel.
 """
 
-import os
+import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, replace
 
 from podwire_cni import namespace
 from podwire_cni.attachment import Attachment
 from podwire_cni.config import (
-    JsonObject,
     Network,
     NetworkConfig,
     parse_config,
@@ -29,9 +34,12 @@ from podwire_cni.errors import (
     InputOutputFailed,
     TryAgain,
     Unavailable,
+    UnsupportedField,
 )
 from podwire_cni.family import host_network
-from podwire_cni.leases import Lease, Leases, boot_id
+from podwire_cni.fields import JsonObject
+from podwire_cni.host import Host
+from podwire_cni.leases import LOCK_TIMEOUT, Lease, Leases, boot_id
 from podwire_cni.plan import FORWARDING, Plan, make_plan
 from podwire_cni.result import addresses_on, find_interface, make_result
 from podwire_cni.spec import Command, Environment
@@ -40,67 +48,112 @@ from podwire_cni.spec import Command, Environment
 _STATUS_LOCK_TIMEOUT = 1.0  # seconds
 
 
-def add(environment: Environment, version: str, raw: JsonObject) -> JsonObject:
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call, its parameters read.
+
+    version: the configuration's, which allows the command.  raw: the configuration.
+    netns: an open descriptor of the pod's namespace, where the caller has one.
+    deadline: of time.monotonic().
+    """
+
+    environment: Environment
+    version: str
+    raw: JsonObject
+    host: Host
+    netns: int | None
+    deadline: float
+
+    @property
+    def network(self) -> Network:
+        """What every command reads of the configuration. Raises BadConfig."""
+        return self._at_home(parse_network(self.raw))
+
+    @property
+    def config(self) -> NetworkConfig:
+        """The whole configuration. Raises BadConfig."""
+        config = parse_config(self.raw, self.environment.args)
+        return replace(config, network=self._at_home(config.network))
+
+    def attachment(self, network: Network) -> Attachment:
+        """Who the call is for."""
+        return Attachment(network.name, self.environment.container, self.environment.interface)
+
+    def _at_home(self, network: Network) -> Network:
+        state_dir = self.host.state_dir
+        return network if state_dir is None else replace(network, state_dir=state_dir)
+
+
+def add(call: Call) -> JsonObject:
     """Wire the pod. Returns the result; when it raises, nothing is left behind."""
     from podwire_cni import netlink  # noqa: PLC0415 - see the module's docstring
 
-    config = parse_config(raw)
-    attachment = _attachment(environment, config.network)
+    config, environment = call.config, call.environment
+    _require_served(config, call.host)
     with (
-        namespace.opened(environment.netns, environment.netns_file) as netns,
-        Leases(config.network.state_dir, boot_id()) as leases,
+        namespace.opened(environment.netns, call.netns) as netns,
+        _leases(config.network, call) as leases,
         ExitStack() as undo,
     ):
-        lease = leases.acquire(attachment, environment.pod, config.ranges, config.cooldown)
-        undo.callback(_detach, leases, attachment)
-        plan = _plan(lease, config.mtu or netlink.default_mtu())
+        attachment = call.attachment(config.network)
+        lease = leases.acquire(
+            attachment,
+            environment.pod,
+            config.ranges,
+            config.cooldown,
+            wanted=config.runtime.addresses,
+            ports=config.runtime.ports,
+        )
+        undo.callback(_undo, call.host, leases, attachment)
+        call.host.admit(lease, call.deadline)
+        plan = _plan(lease, config, config.runtime.mac, config.mtu or netlink.default_mtu())
         netlink.apply(plan, netns)
-        _require_caller(environment)
         undo.pop_all()
-    return make_result(version, plan, lease.addresses, environment.netns, config.previous)
+    return make_result(call.version, plan, lease.addresses, environment.netns, config.previous)
 
 
-def delete(environment: Environment, _version: str, raw: JsonObject) -> None:
+def delete(call: Call) -> None:
     """Unwire the pod, whatever is left of it. Finding nothing is success.
 
     CNI_NETNS is not looked at: removing the host's end removes the pod's.
     """
-    network = parse_network(raw)
+    network = call.network
+    attachment = call.attachment(network)
+    # Before the database is opened: that it cannot be must not leave the pod its network.
+    _unlink(call.host, attachment)
     with _existing_leases(network) as leases:
-        _detach(leases, _attachment(environment, network))
+        _release(call.host, leases, attachment)
 
 
-def check(environment: Environment, _version: str, raw: JsonObject) -> None:
+def check(call: Call) -> None:
     """Raise CheckFailed unless prevResult, the lease and the kernel agree."""
-    config = parse_config(raw)
+    config, environment = call.config, call.environment
     if config.previous is None:
         raise BadConfig("prevResult: missing, CHECK needs it")
     position, mac = find_interface(config.previous, environment.interface)
-    lease = _require_lease(config, _attachment(environment, config.network))
+    lease = _require_lease(config, call.attachment(config.network))
     expected = {str(host_network(address)) for address in lease.addresses}
     if missing := sorted(expected - addresses_on(config.previous, position)):
         raise CheckFailed(f"prevResult lacks the leased addresses [{', '.join(missing)}]")
-    with namespace.opened(environment.netns, environment.netns_file) as netns:
-        # The kernel's dumps are not atomic: while other pods come and go, one may miss an
-        # entry, and pyroute2 does not tell. Two in a row do not miss the same.
-        drift = _drift(lease, netns, mac) and _drift(lease, netns, mac)
+    with namespace.opened(environment.netns, call.netns) as netns:
+        drift = _drift(lease, config, netns, mac)
     if drift:
         raise CheckFailed(drift[0], "; ".join(drift[1:]))
 
 
-def collect(_environment: Environment, _version: str, raw: JsonObject) -> None:
+def collect(call: Call) -> None:
     """Remove every attachment of this network that the runtime does not list.
 
     Goes on after a failure; raises CollectionIncomplete at the end.
     """
-    network = parse_network(raw)
-    valid = valid_attachments(raw, network)
+    network = call.network
+    valid = valid_attachments(call.raw, network)
     failures = []
     with _existing_leases(network) as leases:
         for attachment in leases.attachments(network.name):
             if attachment not in valid:
                 try:
-                    _detach(leases, attachment)
+                    _detach(call.host, leases, attachment)
                 except CniError as error:
                     failures.append(f"{attachment}: {error}")
     if failures:
@@ -109,9 +162,9 @@ def collect(_environment: Environment, _version: str, raw: JsonObject) -> None:
         )
 
 
-def status(_environment: Environment, _version: str, raw: JsonObject) -> None:
+def status(call: Call) -> None:
     """Raise Unavailable when an ADD would fail now."""
-    config = parse_config(raw)
+    config = call.config
     try:
         with Leases(
             config.network.state_dir, boot_id(), lock_timeout=_STATUS_LOCK_TIMEOUT
@@ -121,7 +174,7 @@ def status(_environment: Environment, _version: str, raw: JsonObject) -> None:
         raise Unavailable(error.message, error.details) from error
 
 
-VERBS: dict[Command, Callable[[Environment, str, JsonObject], JsonObject | None]] = {
+VERBS: dict[Command, Callable[[Call], JsonObject | None]] = {
     Command.ADD: add,
     Command.DEL: delete,
     Command.CHECK: check,
@@ -130,35 +183,59 @@ VERBS: dict[Command, Callable[[Environment, str, JsonObject], JsonObject | None]
 }
 
 
-def _require_caller(environment: Environment) -> None:
-    """Raise TryAgain when the agent that asked is gone.
-
-    It keeps a container's calls in order. After its end a DEL may have passed us already, and
-    what we leave would be there for ever.
-    """
-    if environment.caller and os.getppid() != environment.caller:
-        raise TryAgain("the podwire agent that asked has ended")
-
-
-def _attachment(environment: Environment, network: Network) -> Attachment:
-    return Attachment(network.name, environment.container, environment.interface)
+def _require_served(config: NetworkConfig, host: Host) -> None:
+    if config.runtime.ports and not host.serves_ports:
+        ports = ", ".join(str(port) for port in config.runtime.ports)
+        raise UnsupportedField(
+            f"runtimeConfig.portMappings: nothing here serves [{ports}]",
+            "chain the portmap plugin, or let podwire's agent do it",
+        )
 
 
-def _plan(lease: Lease, mtu: int) -> Plan:
-    return make_plan(lease.attachment, lease.pod, lease.addresses, mtu)
+def _leases(network: Network, call: Call) -> Leases:
+    """The lease database, for whose lock nobody waits beyond the deadline."""
+    patience = max(0.0, min(LOCK_TIMEOUT, call.deadline - time.monotonic()))
+    return Leases(network.state_dir, boot_id(), lock_timeout=patience)
 
 
 def _existing_leases(network: Network) -> Leases:
     return Leases(network.state_dir, boot_id(), create=False)
 
 
-def _detach(leases: Leases, attachment: Attachment) -> None:
-    # The link first: nobody may be given an address that a link still carries.
-    if namespace.has_link(attachment.host_name):
-        from podwire_cni import netlink  # noqa: PLC0415 - see the module's docstring
+def _plan(lease: Lease, config: NetworkConfig, mac: str, mtu: int) -> Plan:
+    return make_plan(
+        lease.attachment,
+        lease.pod,
+        lease.addresses,
+        mtu,
+        mac=mac,
+        bandwidth=config.runtime.bandwidth,
+        localhost=any(port.at_localhost for port in lease.ports),
+    )
 
-        netlink.remove_link(attachment.host_name)
-    leases.release(attachment)
+
+def _undo(host: Host, leases: Leases, attachment: Attachment) -> None:
+    # What made the ADD fail is what the person has to read; DEL follows and tries again.
+    with suppress(CniError):
+        _detach(host, leases, attachment)
+
+
+def _detach(host: Host, leases: Leases, attachment: Attachment) -> None:
+    _unlink(host, attachment)
+    _release(host, leases, attachment)
+
+
+def _unlink(host: Host, attachment: Attachment) -> None:
+    # Before the lease goes: nobody may be given an address that a link still carries.
+    if namespace.has_link(attachment.host_name):
+        host.remove_link(attachment.host_name)
+
+
+def _release(host: Host, leases: Leases, attachment: Attachment) -> None:
+    lease = leases.find(attachment)
+    if lease is not None:
+        host.forget(lease)
+        leases.release(attachment)
 
 
 def _require_lease(config: NetworkConfig, attachment: Attachment) -> Lease:
@@ -169,11 +246,12 @@ def _require_lease(config: NetworkConfig, attachment: Attachment) -> Lease:
     return lease
 
 
-def _drift(lease: Lease, netns: int, pod_mac: str) -> list[str]:
+def _drift(lease: Lease, config: NetworkConfig, netns: int, pod_mac: str) -> list[str]:
     from podwire_cni import netlink  # noqa: PLC0415 - see the module's docstring
 
-    plan = _plan(lease, netlink.DEFAULT_MTU)  # a later plugin may change the MTU
-    return [*_forwarding_drift(plan), *find_drift(plan, netlink.read_state(plan, netns), pod_mac)]
+    # A later plugin may have changed the MTU, and the address: prevResult says to what.
+    plan = _plan(lease, config, pod_mac or config.runtime.mac, netlink.DEFAULT_MTU)
+    return [*_forwarding_drift(plan), *find_drift(plan, netlink.read_state(plan, netns))]
 
 
 def _forwarding_drift(plan: Plan) -> list[str]:

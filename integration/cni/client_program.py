@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from podwire_cni import namespace
-from podwire_node.cni.program import Plugin
+from podwire_node.cni.agent_host import AgentHost
+from podwire_node.cni.plugin import AgentPlugin, Plugin
 from podwire_node.cni.server import CniServer
 
 from .conftest import Answer, Node, Pod, finish
@@ -20,13 +21,17 @@ from .conftest import Answer, Node, Pod, finish
 @contextmanager
 def serving(node: Node, socket: Path, plugin: Plugin | None = None) -> Iterator[CniServer]:
     """An agent's server in the node's namespace, for as long as the block lasts."""
-    server = CniServer(socket, node.state_dir, plugin=plugin)
-    with namespace.opened(node.namespace.path) as descriptor, namespace.entered(descriptor):
-        server.__enter__()  # its threads, and their children, stay in the namespace
-    try:
+    with ExitStack() as stack:
+
+        def serve() -> CniServer:
+            host = AgentHost(node.state_dir)
+            stack.callback(host.close)
+            performed = plugin or AgentPlugin(host)
+            return stack.enter_context(CniServer(socket, node.state_dir, plugin=performed))
+
+        with namespace.opened(node.namespace.path) as descriptor:
+            server = namespace.inside(descriptor, serve)  # its threads stay in there
         yield server
-    finally:
-        server.close()
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,11 @@ class Client:
     program: Path
     node: Node
     socket: Path
+
+    @property
+    def queue(self) -> Path:
+        """Where the agent looks for DELs that came without it."""
+        return self.node.state_dir / "queue"
 
     def to(self, socket: Path) -> Client:
         return replace(self, socket=socket)
@@ -60,7 +70,8 @@ class Client:
             pass_fds=descriptors,
             text=True,
         )
-        config = self.node.config(type="podwire", socket=str(self.socket), **keys)
+        places = {"socket": str(self.socket), "queueDir": str(self.queue)}
+        config = self.node.config(type="podwire", **places, **keys)
         assert process.stdin is not None
         process.stdin.write(json.dumps(config))
         process.stdin.close()

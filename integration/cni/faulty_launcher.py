@@ -4,21 +4,22 @@
     python faulty_launcher.py term 7     SIGTERM at step 7
     python faulty_launcher.py refuse 7   the kernel refuses step 7
 
-Steps, counted from 0: taking the lease, each sysctl, each rtnetlink request. A call with
-fewer steps than that goes well. The product knows nothing of this file.
+Steps, counted from 0: taking the lease, each sysctl, each rtnetlink message, which are sent one
+by one for this. A call with fewer steps than that goes well. The product knows nothing of this
+file.
 """
 
 import errno
 import os
 import signal
 import sys
-from collections.abc import Callable
-from typing import Any, Self
-
-from pyroute2 import NetlinkError
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from podwire_cni import leases, netlink, plugin
+from podwire_cni.rtnetlink import Message, Refused, Socket
 
+WRITE = "write_sysctl"  # netlink's own name for what is namespace's
 FAULT, LEFT = sys.argv[1], [int(sys.argv[2])]
 
 
@@ -27,7 +28,7 @@ def step() -> None:
     if LEFT[0] != -1:
         return
     if FAULT == "refuse":
-        raise NetlinkError(errno.ENOBUFS)
+        raise Refused("a step", errno.ENOBUFS)
     os.kill(os.getpid(), signal.SIGKILL if FAULT == "kill" else signal.SIGTERM)
 
 
@@ -39,25 +40,15 @@ def stepwise(function: Callable[..., Any]) -> Callable[..., Any]:
     return wrapped
 
 
-class Socket:
-    """An IPRoute whose every request is a step."""
-
-    def __init__(self) -> None:
-        self.real = netlink_iproute()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.real.close()
-
-    def __getattr__(self, name: str) -> Any:
-        return stepwise(getattr(self.real, name))
+def perform_one_by_one(node: Socket, messages: Sequence[Message]) -> None:
+    for message in messages:
+        step()
+        perform(node, [message])
 
 
-netlink_iproute = netlink.IPRoute
-netlink.IPRoute = Socket
-netlink.write_sysctl = stepwise(netlink.write_sysctl)
+perform = Socket.perform
+Socket.perform = perform_one_by_one  # type: ignore[method-assign,assignment]  # a fault
+setattr(netlink, WRITE, stepwise(getattr(netlink, WRITE)))
 if FAULT != "refuse":  # a lease is not the kernel's to refuse
     leases.Leases.acquire = stepwise(leases.Leases.acquire)  # type: ignore[method-assign]
 plugin.main()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import CLEAN, Answer, Node, Pod, addresses, finish
+from .conftest import CLEAN, Answer, Node, Pod, addresses
 
 MakePod = Callable[[], Pod]
 LAUNCHER = str(Path(__file__).with_name("faulty_launcher.py"))
@@ -85,18 +85,11 @@ def test_an_add_killed_at_any_time_is_cleaned_up_by_del(node: Node, pod: Pod) ->
             return
 
 
-def test_an_add_whose_agent_has_ended_leaves_nothing(node: Node, pod: Pod) -> None:
-    gone = subprocess.Popen(["true"])
-    gone.wait()
-    launcher = ("-c", ORPHAN, str(gone.pid))
-    answer = finish(node.start("ADD", pod, launcher=launcher))
-    assert answer.code == 11
-    assert "has ended" in answer.json["msg"]
-    assert node.traces() == CLEAN
-
-
-ORPHAN = """
-import os, runpy, sys
-os.environ["PODWIRE_CALLER"] = sys.argv.pop(1)
-runpy.run_module("podwire_cni", run_name="__main__")
-"""
+def test_del_takes_the_network_away_although_the_leases_cannot_be_read(
+    node: Node, pod: Pod
+) -> None:
+    node.add(pod)
+    (node.state_dir / "leases.db").write_bytes(b"no database" * 1000)
+    answer = node.call("DEL", pod)
+    assert answer.code == 5
+    assert [link["ifname"] for link in pod.namespace.ip("link")] == ["lo"]

@@ -32,13 +32,13 @@ def test_one_family_alone_works(make_node: MakeNode, make_pod: MakePod, ranges: 
     assert node.namespace.pings(address)
 
 
-@pytest.mark.parametrize("version", ["0.3.1", "0.4.0", "1.0.0", "1.1.0"])
+@pytest.mark.parametrize("version", ["0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"])
 def test_each_version_lives_its_whole_life(node: Node, pod: Pod, version: str) -> None:
     result = node.add(pod, cniVersion=version)
     assert result["cniVersion"] == version
     assert all(node.namespace.pings(address) for address in addresses(result))
     check = node.call("CHECK", pod, cniVersion=version, prevResult=result)
-    assert check.code == (1 if version == "0.3.1" else 0), check
+    assert check.code == (1 if version < "0.4.0" else 0), check
     gone = node.call("DEL", pod, cniVersion=version, prevResult=result)
     assert (gone.exit_code, gone.stdout, gone.stderr) == (0, "", "")
     assert node.traces() == CLEAN
@@ -73,6 +73,19 @@ def test_the_pod_has_no_address_but_its_own(node: Node, pod: Pod) -> None:
         (address, length, None)
         for address, length in zip(addresses(result), (32, 128), strict=True)
     ]
+
+
+def test_the_nodes_end_has_no_address_at_all(node: Node, pod: Pod) -> None:
+    name = node.add(pod)["interfaces"][0]["name"]
+    (seen,) = node.namespace.ip("addr", "show", "dev", name)
+    assert seen["addr_info"] == []
+    assert seen["operstate"] == "UP"  # what leaves it now is not dropped
+
+
+def test_ipv6_works_where_a_new_link_has_none_by_default(node: Node, pod: Pod) -> None:
+    for namespace in (node.namespace, pod.namespace):
+        namespace.run("sysctl", "-q", "net.ipv6.conf.default.disable_ipv6=1")
+    assert all(node.namespace.pings(address) for address in addresses(node.add(pod)))
 
 
 def test_a_pod_cannot_borrow_an_ipv4_address(node: Node, make_pod: MakePod) -> None:

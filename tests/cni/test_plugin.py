@@ -15,7 +15,8 @@ import pytest
 
 from podwire_cni import errors, plugin, verbs
 from podwire_cni.attachment import Attachment
-from podwire_cni.leases import FILE_NAME, Leases, boot_id
+from podwire_cni.host import ALONE, Host
+from podwire_cni.leases import FILE_NAME, Lease, Leases, boot_id
 from podwire_cni.ranges import AddressRange
 from podwire_cni.spec import Command
 
@@ -33,8 +34,10 @@ def stdin(**keys: object) -> bytes:
     return json.dumps({key: value for key, value in config.items() if value is not None}).encode()
 
 
-def failed(command: str, config: bytes, environ: Mapping[str, str] = ENVIRON) -> dict[str, Any]:
-    outcome = plugin.run({**environ, "CNI_COMMAND": command}, config)
+def failed(
+    command: str, config: bytes, environ: Mapping[str, str] = ENVIRON, host: Host = ALONE
+) -> dict[str, Any]:
+    outcome = plugin.run({**environ, "CNI_COMMAND": command}, config, host)
     assert outcome.exit_code == 1
     document: dict[str, Any] = json.loads(outcome.stdout)
     return document
@@ -96,8 +99,8 @@ def test_no_error_code_is_used_twice_and_ours_begin_at_100() -> None:
         if value is not errors.CniError
     ]
     codes = [kind.code for kind in classes]
-    assert len(codes) == len(set(codes)) == 14
-    assert {code for code in codes if code < 100} == {1, 4, 5, 6, 7, 8, 11, 50}
+    assert len(codes) == len(set(codes)) == 17
+    assert {code for code in codes if code < 100} == {1, 2, 4, 5, 6, 7, 8, 11, 50}
     assert errors.__doc__ is not None
     for kind in classes:
         assert any(
@@ -130,23 +133,20 @@ def test_a_fault_of_our_own_is_one_sentence_with_a_place(monkeypatch: pytest.Mon
     assert document["details"].startswith("at test_plugin.py:")
 
 
-def test_gc_goes_on_after_a_failure_and_reports_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_gc_goes_on_after_a_failure_and_reports_it(tmp_path: Path) -> None:
     attachments = [Attachment("podnet", name, "eth0") for name in ("a", "b", "c")]
     ranges = [AddressRange(ipaddress.ip_network("10.244.1.0/24"))]
     with Leases(tmp_path, boot_id()) as leases:
         for attachment in attachments:
             leases.acquire(attachment, "default/web", ranges, cooldown=30)
-    detach = verbs._detach
 
-    def detach_all_but_b(leases: Leases, attachment: Attachment) -> None:
-        if attachment.container == "b":
-            raise errors.KernelRefused("kernel refused `host: link del`: Device or resource busy")
-        detach(leases, attachment)
+    class Refusing(Host):
+        def forget(self, lease: Lease) -> None:
+            if lease.attachment.container == "b":
+                raise errors.KernelRefused("kernel refused `host: link del`: No buffer space")
 
-    monkeypatch.setattr(verbs, "_detach", detach_all_but_b)
-    document = failed("GC", stdin(stateDir=str(tmp_path), **{"cni.dev/valid-attachments": []}))
+    config = stdin(stateDir=str(tmp_path), **{"cni.dev/valid-attachments": []})
+    document = failed("GC", config, host=Refusing())
     assert document["code"] == 104
     assert document["msg"] == "1 attachments could not be removed"
     assert document["details"].startswith("b/eth0: kernel refused")
@@ -157,14 +157,14 @@ def test_gc_goes_on_after_a_failure_and_reports_it(
 def test_without_a_command_it_tells_what_it_is_on_stderr() -> None:
     done = process({})
     assert (done.returncode, done.stdout) == (0, b"")
-    assert b"CNI protocol versions supported: 0.3.1, 0.4.0, 1.0.0, 1.1.0" in done.stderr
+    assert b"CNI protocol versions supported: 0.3.0, 0.3.1, 0.4.0, 1.0.0, 1.1.0" in done.stderr
 
 
 def test_version_echoes_and_lists() -> None:
     done = process({"CNI_COMMAND": "VERSION"}, b'{"cniVersion":"0.4.0"}')
     assert json.loads(done.stdout) == {
         "cniVersion": "0.4.0",
-        "supportedVersions": ["0.3.1", "0.4.0", "1.0.0", "1.1.0"],
+        "supportedVersions": ["0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"],
     }
 
 
@@ -222,6 +222,49 @@ def test_del_of_the_never_added_is_silent_and_creates_nothing(tmp_path: Path) ->
     assert not state.exists()
 
 
-def test_a_caller_that_is_no_process_is_refused() -> None:
-    environ = {**ENVIRON, "PODWIRE_CALLER": "one"}
-    assert "PODWIRE_CALLER" in failed("ADD", b"{}", environ)["msg"]
+def test_host_ports_that_nothing_serves_are_error_2_and_named() -> None:
+    ports = {"portMappings": [{"hostPort": 8080, "containerPort": 80, "protocol": "tcp"}]}
+    document = failed("ADD", stdin(runtimeConfig=ports))
+    assert document["code"] == 2
+    assert document["msg"] == "runtimeConfig.portMappings: nothing here serves [*:8080/tcp]"
+
+
+def test_a_hosts_state_directory_wins_over_the_configurations(tmp_path: Path) -> None:
+    class Elsewhere(Host):
+        state_dir = tmp_path / "agent"
+
+    environ = {**ENVIRON, "CNI_COMMAND": "STATUS"}
+    config = stdin(stateDir=str(tmp_path / "configured"))
+    assert plugin.run(environ, config, Elsewhere()) == plugin.Outcome()
+    assert [path.name for path in tmp_path.iterdir()] == ["agent"]
+
+
+def test_del_forgets_the_lease_before_it_is_released(tmp_path: Path) -> None:
+    attachment = Attachment("podnet", "abc", "eth0")
+    ranges = [AddressRange(ipaddress.ip_network("10.244.1.0/24"))]
+    forgotten: list[Lease] = []
+
+    class Watching(Host):
+        def forget(self, lease: Lease) -> None:
+            with Leases(tmp_path, boot_id()) as leases:
+                assert leases.find(attachment) == lease
+            forgotten.append(lease)
+
+    with Leases(tmp_path, boot_id()) as leases:
+        leases.acquire(attachment, "default/web", ranges, cooldown=30)
+    environ = {**ENVIRON, "CNI_COMMAND": "DEL", "CNI_NETNS": ""}
+    config = stdin(stateDir=str(tmp_path))
+    for _ in range(2):
+        assert plugin.run(environ, config, Watching()) == plugin.Outcome()
+    assert [lease.attachment for lease in forgotten] == [attachment]
+
+
+def test_the_descriptor_is_the_namespace_and_stays_the_callers(tmp_path: Path) -> None:
+    netns = os.open("/proc/self/ns/net", os.O_RDONLY)
+    try:
+        config = stdin(stateDir=str(tmp_path))
+        outcome = plugin.run({**ENVIRON, "CNI_COMMAND": "ADD"}, config, netns=netns)
+        assert os.fstat(netns)
+    finally:
+        os.close(netns)
+    assert json.loads(outcome.stdout)["msg"].endswith("is the plugin's own namespace")

@@ -17,6 +17,7 @@ PLAN = make_plan(ATTACHMENT, "default/web", ADDRESSES, 1450)
 @pytest.mark.parametrize(
     ("version", "mtu", "families"),
     [
+        ("0.3.0", [None, None], ["4", "6"]),
         ("0.3.1", [None, None], ["4", "6"]),
         ("0.4.0", [None, None], ["4", "6"]),
         ("1.0.0", [None, None], [None, None]),

@@ -102,6 +102,17 @@ def test_odd_cni_args_are_refused(args: str) -> None:
         parse_args(args)
 
 
+def test_the_old_ways_to_ask_for_address_and_mac_are_known() -> None:
+    args = "IP=10.244.1.9;MAC=02:00:00:00:00:09"
+    environ = {**COMPLETE, "CNI_COMMAND": "ADD", "CNI_ARGS": args}
+    assert parse_environment(environ).args == {"IP": "10.244.1.9", "MAC": "02:00:00:00:00:09"}
+
+
+def test_check_knows_what_add_was_asked_for() -> None:
+    environ = {**COMPLETE, "CNI_COMMAND": "CHECK", "CNI_ARGS": "IP=10.244.1.9"}
+    assert parse_environment(environ).args["IP"] == "10.244.1.9"
+
+
 def test_del_forgives_the_cni_args_that_add_refused() -> None:
     environ = {**COMPLETE, "CNI_COMMAND": "DEL", "CNI_ARGS": "FOO"}
     assert parse_environment(environ).container == "abc"
@@ -110,8 +121,8 @@ def test_del_forgives_the_cni_args_that_add_refused() -> None:
 @pytest.mark.parametrize(
     ("command", "allowed"),
     [
-        (Command.ADD, ["0.3.1", "0.4.0", "1.0.0", "1.1.0"]),
-        (Command.DEL, ["0.3.1", "0.4.0", "1.0.0", "1.1.0"]),
+        (Command.ADD, ["0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"]),
+        (Command.DEL, ["0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"]),
         (Command.CHECK, ["0.4.0", "1.0.0", "1.1.0"]),
         (Command.GC, ["1.1.0"]),
         (Command.STATUS, ["1.1.0"]),
