@@ -1,13 +1,13 @@
 """The arrows of ARCHITECTURE.md, read from the code's own imports.
 
             lab        node
-              \\       /  |  \\
-               \\     /   |   \\
-              cni  proxy policy
-               |    | \\    |
-               |    | ebpf |
-               |    |      |
-               |   core ───┘        (cni and ebpf stand on nothing of ours)
+            |  \\     /  |  \\
+            |   \\   /   |   \\
+            |    cni  proxy policy       (lab stands on all three, too)
+            |          | \\    |
+            |          | ebpf |
+            |          |      |
+            └──────── core ───┘        (cni and ebpf stand on nothing of ours)
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ ARROWS: dict[str, set[str]] = {
     "podwire_cni": set(),
     "podwire_proxy": {"podwire_core"},
     "podwire_policy": {"podwire_core"},
-    "podwire_node": {"podwire_core", "podwire_proxy", "podwire_policy"},
+    "podwire_node": {"podwire_core", "podwire_proxy", "podwire_policy", "podwire_cni"},
     "podwire_lab": {"podwire_core", "podwire_proxy", "podwire_policy", "podwire_cni"},
 }
 
@@ -46,11 +46,14 @@ EFFECTS: dict[str, set[str]] = {
         "podwire_core.feed.directory",
         "podwire_lab.control.controller",
         "podwire_lab.kubelet.file_events",
+        "podwire_node.cni.folder_events",
     },
     "yaml": {"podwire_core.feed.documents"},
-    "sqlite3": {"podwire_cni.leases"},
+    "sqlite3": {"podwire_cni.lease_file"},
     "pyroute2": {
-        "podwire_cni.netlink",
+        "podwire_cni.answers",
+        "podwire_cni.messages",
+        "podwire_cni.tbf",
         "podwire_node.routes.overlay_device",
         "podwire_node.routes.routing",
         "podwire_lab.machine.links",

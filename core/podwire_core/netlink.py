@@ -32,10 +32,14 @@ _RECEIVE_BYTES = 1 << 16  # the kernel makes dumps in datagrams of up to 32 KB
 
 
 class Message(NamedTuple):
-    """What is asked, or answered: the protocol's header and attributes."""
+    """What is asked, or answered: the protocol's header and attributes.
+
+    flags: NLM_F_* of a change, such as NLM_F_CREATE.
+    """
 
     kind: int
     body: bytes
+    flags: int = 0
 
 
 def attribute(kind: int, value: bytes) -> bytes:
@@ -113,9 +117,9 @@ class Conversation:
         """
         if not messages:
             return []
-        packed = [self._pack(each, _REQUEST) for each in messages[:-1]]
+        packed = [self._pack(each, _REQUEST | each.flags) for each in messages[:-1]]
         # The kernel takes them in their order, so the last one's answer is the end.
-        packed.append(self._pack(messages[-1], _REQUEST | _ACK))
+        packed.append(self._pack(messages[-1], _REQUEST | _ACK | messages[-1].flags))
         self._socket.send(b"".join(packed))
         return [code for code in self._verdicts(len(messages)) if code]
 

@@ -78,6 +78,10 @@ class Snapshot:
         """One object, or None."""
         return cast("O | None", self._of(kind).get(name))
 
+    def has(self, kind: Kind) -> bool:
+        """Whether there is any object of a kind."""
+        return bool(self._of(kind))
+
     def all(self, kind: type[O]) -> tuple[O, ...]:
         """Every object of a kind, sorted by namespace and name."""
         objects = self._of(kind)

@@ -16,8 +16,12 @@ from typing import Any
 import pytest
 from scratch import Netns, until
 
+from podwire_cni.attachment import Attachment
+from podwire_core.nft.kernel import Kernel
+from podwire_core.nft.owner import Owner
 from podwire_node.cni.conflist import conflist
 from podwire_node.cni.install import CLIENT, CONFLIST
+from podwire_node.host_ports import HostPorts
 from podwire_node.routes.overlay import DEVICE
 
 #: One on node1's link, one behind its router, in both families.
@@ -177,6 +181,24 @@ def test_a_component_may_go_alone(site: Site) -> None:
     assert site.tables() >= OURS - {"ip podwire-proxy", "ip6 podwire-proxy"}
     assert not {each for each in site.tables() if "proxy" in each}
     assert DEVICE in site.kernel()[2]
+
+
+def test_localhost_is_closed_before_the_rule_that_guards_it_goes(site: Site) -> None:
+    """Pods' links stay, and with route_localnet a pod would reach what listens at 127.0.0.1."""
+    link = Attachment("podwire", "c", "eth0").host_name
+    names = [f"net.ipv4.conf.{each}.route_localnet" for each in (link, "net0")]
+    site.node.run("ip", "link", "add", link, "type", "veth", "peer", "name", "other")
+    site.node.run("sysctl", "-qw", *(f"{name}=1" for name in names))
+    host_ports = HostPorts()
+    with site.node.inside():
+        Owner(Kernel(), host_ports.tables).sync(host_ports.wanted)
+    rows = site.cleanup("--components", "cni")["rows"]
+    assert [(row["name"], row["outcome"]) for row in rows] == [
+        (names[0], "removed"),
+        ("ip podwire-host-ports", "removed"),
+        ("ip6 podwire-host-ports", "removed"),
+    ]
+    assert site.node.run("sysctl", "-n", *names).split() == ["0", "1"], "and no one else's link"
 
 
 def test_while_an_agent_runs_it_refuses(site: Site) -> None:

@@ -3,6 +3,7 @@
     feed readable          objects changed       ─► snapshot ─► parts take it ─► kernel
     nftables announces     tables changed        ─► ours, by someone else? ─► repair
     rtnetlink announces    routes, forwarding    ─► compare, repair
+    a CNI call             a pod comes or goes   ─► snapshot ─► parts ─► kernel ─► the call goes on
     a back-off ends        something was refused ─► try again
     45 minutes are over    a problem stands      ─► tell it again
     SIGTERM, SIGINT        leave; everything stays in force
@@ -29,6 +30,7 @@ from podwire_core.nft.kernel import Nft
 from podwire_core.snapshot import Change
 from podwire_node.cni.pod_network import PodNetwork
 from podwire_node.intake import Intake
+from podwire_node.own_pods import OwnPods
 from podwire_node.parts import make_parts
 from podwire_node.programmer import Programmer
 from podwire_node.reports.reporter import Reporter
@@ -51,7 +53,8 @@ class Agent:
         # First: to learn what the kernel holds takes seconds where that is much.
         self._status_file = StatusFile(Path(config.status)) if config.status else None
         self._feed = feed
-        self._intake = Intake(feed)
+        own = OwnPods(config.node)
+        self._intake = Intake(feed, own)
         self._stack = ExitStack()
         self._selector = self._stack.enter_context(selectors.DefaultSelector())
         self._leaving = False
@@ -60,7 +63,7 @@ class Agent:
         tables = [part.work for part in self._parts if isinstance(part.work, Programmer)]
         for each in tables:
             each.listen_with(tables)
-        self._pods = PodNetwork(config, self._parts, self._stack)
+        self._pods = PodNetwork(config, own, self._intake, self._parts, self._stack)
         self._reporter = Reporter(config.node, server, self._stack)
         self._summary = Summary(config, self._intake, self._parts, self._pods)
 
@@ -79,6 +82,10 @@ class Agent:
         for part in self._parts:
             for descriptor, notice in part.work.watched():
                 self._selector.register(descriptor, selectors.EVENT_READ, notice)
+        for descriptor, notice in self._pods.watched():
+            self._selector.register(descriptor, selectors.EVENT_READ, notice)
+        if self._pods.calls is not None:
+            self._selector.register(self._pods.calls, selectors.EVENT_READ, self._hear_calls)
         for descriptor, hear in self._reporter.watched():
             self._selector.register(descriptor, selectors.EVENT_READ, hear)
         ours, kernels = socket.socketpair()
@@ -95,14 +102,20 @@ class Agent:
         self._leaving = True
 
     def _wait(self, until: float | None) -> None:
-        timeout = None if until is None else max(0.0, until - time.monotonic())
-        for key, _ in self._selector.select(timeout):
-            key.data()
+        """Wait for a fact. A notice that answers False was none: pods' links make many of these."""
+        while True:
+            timeout = None if until is None else max(0.0, until - time.monotonic())
+            heard = [key.data() for key, _ in self._selector.select(timeout)]
+            if not heard or any(each is not False for each in heard):
+                return
 
     # ---------------------------------------------------------------------- objects in
 
     def _read_feed(self) -> None:
         self._take(self._intake.read())
+
+    def _hear_calls(self) -> None:
+        self._take(self._pods.hear())
 
     def _take(self, changes: Sequence[Change]) -> None:
         """Give the parts what changed; one that may begin gets everything, all at once.
@@ -128,6 +141,7 @@ class Agent:
         if self._intake.due(now):
             self._read_feed()
         retries = [part.work.sync(now) for part in self._parts if part.begun]
+        self._pods.settle()
         retries.append(self._intake.until)
         if self._summary.first_sync_done:
             retries.append(self._pods.sync(now, self._summary.mine))

@@ -15,7 +15,9 @@ from importlib.metadata import entry_points
 import click
 
 from podwire_node.cleanup.command import cleanup
+from podwire_node.cni.install_command import install
 from podwire_node.kube_proxy.command import proxy
+from podwire_node.leases.command import leases
 from podwire_node.settings.agent_config import AgentConfig
 from podwire_node.settings.config import ConfigError, resolve
 from podwire_node.settings.listing import settings_json, show
@@ -51,6 +53,8 @@ def main() -> None:
       podwire agent --node n1 --feed /etc/podwire/objects
       podwire proxy --config /var/lib/kube-proxy/config.conf
       podwire config --config /etc/podwire/config.yaml
+      podwire install --pod-cidrs 10.244.1.0/24 --wait 60
+      podwire leases
       podwire cleanup --dry-run
     """
 
@@ -128,6 +132,8 @@ def show_config(*, verbose: bool, as_json: bool, **flags: object) -> None:
 
 main.add_command(proxy)
 main.add_command(cleanup)
+main.add_command(install)
+main.add_command(leases)
 
 
 if __name__ == "__main__":

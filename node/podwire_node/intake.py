@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from podwire_core.backoff import Backoff
 from podwire_core.errors import FeedError, ObjectError
 from podwire_core.feed.interface import Feed
 from podwire_core.snapshot import Change, Kind, Snapshot
+from podwire_node.own_pods import OwnPods
 
 log = logging.getLogger(__name__)
 
@@ -20,9 +21,11 @@ class Intake:
     synced: everything there is was read once; nothing is sent before. unread: kinds that may not
     be read, and why. reading: what is waited for until synced. unusable: objects, or the source
     as a whole, that cannot be read now. problem: why the feed failed, "" while it does not.
+
+    own: what this node knows of its pods before the feed does.
     """
 
-    def __init__(self, feed: Feed) -> None:
+    def __init__(self, feed: Feed, own: OwnPods) -> None:
         self.snapshot = Snapshot()
         self.synced = False
         self.unread: Mapping[Kind, str] = {}
@@ -30,6 +33,7 @@ class Intake:
         self.unusable: Sequence[ObjectError] = ()
         self.problem = ""
         self._feed = feed
+        self._own = own
         self._backoff = Backoff()
 
     @property
@@ -70,4 +74,8 @@ class Intake:
             log.warning("%s", problem, extra={"object": problem.object})
         self.synced = self.synced or batch.synced
         self.unread, self.reading = batch.unread, batch.waiting
-        return [change for change in batch.changes if self.snapshot.apply(change)]
+        return self.take(map(self._own.told, batch.changes))
+
+    def take(self, changes: Iterable[Change]) -> Sequence[Change]:
+        """Put changes into the snapshot; those that were news to it."""
+        return [change for change in changes if self.snapshot.apply(change)]

@@ -2,6 +2,7 @@
 
     component   part         what it keeps              when it may begin: these were read
     policy      policy       table podwire-policy       Pods, Namespaces, NetworkPolicies
+    cni         host-ports   table podwire-host-ports   -
     cni         masquerade   table podwire-masquerade   Nodes
     cni         routes       routes of protocol 112     Nodes
     proxy       proxy        table podwire-proxy        Nodes, Services, EndpointSlices
@@ -43,6 +44,7 @@ from podwire_node.settings.agent_config import AgentConfig
 from podwire_node.settings.values import Component
 
 if TYPE_CHECKING:
+    from podwire_node.cni.pod_ports import PodPorts
     from podwire_node.metrics import Metrics
     from podwire_node.routes.node_routes import NodeRoutes
     from podwire_node.serving import Serving
@@ -83,7 +85,7 @@ class Work(Protocol):
         ...
 
     def watched(self) -> Iterable[tuple[int, Callable[[], object]]]:
-        """Descriptors that wake it, and what to call then."""
+        """Descriptors that wake it, and what to call then; False is: that was nothing to us."""
         ...
 
     def take(self, snapshot: Snapshot, changes: Sequence[Change]) -> None:
@@ -122,6 +124,10 @@ def make_parts(config: AgentConfig, nft: Nft, stack: ExitStack) -> Iterator[Part
     if Component.POLICY in asked:
         yield _part(_policy(config, nft), Component.POLICY, stack)
     if Component.CNI in asked:
+        if config.cni_socket:  # hostPorts come with the calls
+            ports = _host_ports(nft)
+            stack.callback(ports.close)
+            yield Part(ports, frozenset())
         yield _part(_masquerade(config, nft), Component.CNI, stack)
         from podwire_node.routes.node_routes import NodeRoutes  # noqa: PLC0415 - see above
 
@@ -167,6 +173,12 @@ def _policy(config: AgentConfig, nft: Nft) -> Programmer:
     policies = Policies(config.node)
     owner = Owner(nft, policies.tables)
     return Programmer("policy", policies, owner, Monitor(policies.tables))
+
+
+def _host_ports(nft: Nft) -> PodPorts:
+    from podwire_node.cni.pod_ports import PodPorts  # noqa: PLC0415 - see make_parts
+
+    return PodPorts(nft)
 
 
 def _masquerade(config: AgentConfig, nft: Nft) -> Programmer:

@@ -82,11 +82,13 @@ class Agent:
     """A socket, and what came in there."""
 
     path: Path
+    queue: Path = Path("/dev/null")  # which is no folder: nothing can be queued
     heard: list[bytes] = field(default_factory=list)
     descriptors: list[str] = field(default_factory=list)
 
     def config(self, **keys: object) -> bytes:
-        return json.dumps({"cniVersion": "1.0.0", "socket": str(self.path), **keys}).encode()
+        places = {"socket": str(self.path), "queueDir": str(self.queue)}
+        return json.dumps({"cniVersion": "1.0.0", **places, **keys}).encode()
 
 
 @pytest.fixture

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
 
 from podwire_node.cni.conflist_keeper import ConflistKeeper
+from podwire_node.cni.listener import listen
 from podwire_node.settings.agent_config import AgentConfig
 
 CIDRS = ("10.244.1.0/24", "fd00:10:244:1::/64")
@@ -23,7 +24,7 @@ def keeper(folder: Path, stack: ExitStack, **settings: str) -> ConflistKeeper:
         cni_state_dir=str(folder.parent / "state"),
         **settings,  # type: ignore[arg-type]  # only paths are given here
     )
-    return ConflistKeeper(config, stack)
+    return ConflistKeeper(config, stack, lambda: closing(listen(Path(config.cni_socket))))
 
 
 @pytest.fixture
@@ -105,3 +106,27 @@ def test_pod_cidrs_of_one_family_twice_are_a_problem_and_no_end(folder: Path) ->
         assert CIDRS[1] in written(folder), "what was promised before stays"
         assert kept.sync(again, CIDRS, 1500) is None
         assert kept.problems == []
+
+
+def test_a_conflist_that_someone_deletes_comes_back(folder: Path) -> None:
+    with ExitStack() as stack:
+        kept = keeper(folder, stack)
+        ((_, notice),) = kept.watched()
+        kept.sync(0, CIDRS, 1500)
+        before = written(folder)
+        (folder / "10-podwire.conflist").unlink()
+        notice()
+        assert kept.sync(1, CIDRS, 1500) is None
+        assert written(folder) == before
+        assert kept.ready
+
+
+def test_another_networks_conflist_is_a_problem_and_leaves_us_ready(folder: Path) -> None:
+    folder.mkdir()
+    (folder / "05-other.conflist").write_text("{}")
+    with ExitStack() as stack:
+        kept = keeper(folder, stack)
+        kept.sync(0, CIDRS, 1500)
+        (problem,) = kept.problems
+        assert "05-other.conflist" in problem
+        assert kept.ready

@@ -39,6 +39,9 @@ OWN = {
     "podwire_failures_total",
     "podwire_elements",
     "podwire_stale_udp_deleted_total",
+    "podwire_cni_operations_total",
+    "podwire_cni_duration_seconds",
+    "podwire_cni_audit_repairs_total",
     "podwire_problems",
     "podwire_build_info",
 }
@@ -218,6 +221,17 @@ def test_totals_are_taken_over_as_they_stand(metrics: Metrics) -> None:
     assert found["podwire_transactions_total", "proxy"] == 6
     assert found["podwire_transactions_total", "policy"] == 1
     assert found["podwire_repairs_total", "proxy"] == 1
+
+
+def test_cni_calls_are_counted_by_command_and_code(metrics: Metrics) -> None:
+    metrics.cni("ADD", 0, 0.003)
+    metrics.cni("ADD", 0, 0.3)
+    metrics.cni("ADD", 100, 0.001)
+    found = samples(metrics)
+    assert found["podwire_cni_operations_total", "0", "ADD"] == 2
+    assert found["podwire_cni_operations_total", "100", "ADD"] == 1
+    assert found["podwire_cni_duration_seconds_bucket", "ADD", "0.004"] == 2
+    assert found["podwire_cni_duration_seconds_count", "ADD"] == 3
 
 
 def test_nothing_is_registered_for_the_whole_process() -> None:

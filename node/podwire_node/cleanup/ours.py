@@ -3,8 +3,9 @@
     component   removed
     proxy       tables ip and ip6 podwire-proxy
     policy      tables ip and ip6 podwire-policy
-    cni         tables ip and ip6 podwire-masquerade, routes of protocol 112, link podwire-vxlan,
-                and of the runtime's folders the conflist and the client, where they are ours
+    cni         tables ip and ip6 podwire-masquerade and podwire-host-ports, routes of protocol 112,
+                link podwire-vxlan, and of the runtime's folders the conflist and the client, where
+                they are ours
 
 Pods' own links stay: a pod that runs would lose its network, and the runtime asks the plugin to
 remove each. Kernel parameters stay as they are, others may rely on them; but route_localnet is
@@ -29,6 +30,7 @@ from podwire_core.nft.objects import Table
 from podwire_node.cleanup.rows import Outcome, Row, removed
 from podwire_node.cni.conflist import NETWORK
 from podwire_node.cni.install import CLIENT, CONFLIST
+from podwire_node.host_ports.localhost import links_that_route_localhost, route_localhost
 from podwire_node.kube_proxy.removal import delete_table, nft_tables
 from podwire_node.routes.overlay import DEVICE
 from podwire_node.routes.overlay_device import NameTakenError, RouteError
@@ -36,12 +38,14 @@ from podwire_node.routes.routing import Routing
 from podwire_node.settings.values import Component
 from podwire_node.sysctls import localhost_is_routed, stop_routing_localhost
 
-TABLE_OF = {
-    Component.POLICY: "podwire-policy",
-    Component.CNI: "podwire-masquerade",
-    Component.PROXY: "podwire-proxy",
+TABLES_OF = {
+    Component.POLICY: ("podwire-policy",),
+    Component.CNI: ("podwire-masquerade", "podwire-host-ports"),
+    Component.PROXY: ("podwire-proxy",),
 }
-_GUARDED = Table(Family.IPV4, TABLE_OF[Component.PROXY])
+#: Tables with a rule that keeps neighbours out of 127.0.0.0/8.
+_NODEPORTS = Table(Family.IPV4, "podwire-proxy")
+_HOST_PORTS = Table(Family.IPV4, "podwire-host-ports")
 _MAX_CONFLIST = 64 * 1024
 _MAX_CLIENT = 16 * 1024 * 1024
 #: What the client says of itself, which no other plugin does.
@@ -55,7 +59,8 @@ def remove_ours(
     asked = set(components)
     if Component.CNI in asked:
         yield from _conflist(folders, dry_run=dry_run)
-    yield from _tables(kernel, {TABLE_OF[each] for each in asked}, dry_run=dry_run)
+    names = {name for each in asked for name in TABLES_OF[each]}
+    yield from _tables(kernel, names, dry_run=dry_run)
     if Component.CNI in asked:
         yield from _routes(dry_run=dry_run)
         yield from _client(folders, dry_run=dry_run)
@@ -74,13 +79,17 @@ def _tables(kernel: Kernel, names: set[str], *, dry_run: bool) -> Iterator[Row]:
     except NftError as error:
         yield Row("table", ", ".join(sorted(names)), Outcome.FAILED, str(error))
         return
-    guarding = False
-    if TABLE_OF[Component.PROXY] in names:
-        for row in _localhost(kernel, dry_run=dry_run):
-            guarding |= row.outcome is Outcome.FAILED
+    guarding = set()
+    for table, rows in (
+        (_NODEPORTS, _localhost(kernel, dry_run=dry_run)),
+        (_HOST_PORTS, _localhost_of_pods(dry_run=dry_run)),
+    ):
+        for row in rows if table.name in names else ():
+            if row.outcome is Outcome.FAILED:
+                guarding.add(table.key)
             yield row
     for key in there:
-        if guarding and key == _GUARDED.key:
+        if key in guarding:
             yield Row(
                 "table", " ".join(key), Outcome.LEFT, "it keeps neighbours out of 127.0.0.0/8"
             )
@@ -92,12 +101,19 @@ def _tables(kernel: Kernel, names: set[str], *, dry_run: bool) -> Iterator[Row]:
 def _localhost(kernel: Kernel, *, dry_run: bool) -> Iterator[Row]:
     """See the module; a guard that cannot be looked for counts as none."""
     try:
-        guarded = (*_GUARDED.key, "chain", "guard-localhost") in kernel.read([_GUARDED])
+        guarded = (*_NODEPORTS.key, "chain", "guard-localhost") in kernel.read([_NODEPORTS])
     except NftError:
         return
     if guarded and localhost_is_routed():
         name = "net.ipv4.conf.all.route_localnet"
         yield removed("parameter", name, stop_routing_localhost, dry_run=dry_run)
+
+
+def _localhost_of_pods(*, dry_run: bool) -> Iterator[Row]:
+    """Where a hostPort led from localhost through a pod's link, which stays."""
+    for link in links_that_route_localhost():
+        stop = partial(route_localhost, link, allowed=False)
+        yield removed("parameter", f"net.ipv4.conf.{link}.route_localnet", stop, dry_run=dry_run)
 
 
 def _routes(*, dry_run: bool) -> Iterator[Row]:

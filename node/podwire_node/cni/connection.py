@@ -25,6 +25,7 @@ from podwire_node.cni.wire import (
 )
 
 _UCRED = struct.Struct("iII")  # struct ucred: process, user, group
+_PIECE = 1 << 16
 _READ_SECONDS = 5.0  # a client writes its whole message at once
 
 
@@ -55,9 +56,8 @@ class Connection:
         """
         deadline = time.monotonic() + _READ_SECONDS
         self._wait_until(deadline)
-        first, descriptors, _, _ = socket.recv_fds(
-            self._socket, HEADER_BYTES, 1, socket.MSG_CMSG_CLOEXEC
-        )
+        # Nearly always this is all of it.
+        first, descriptors, _, _ = socket.recv_fds(self._socket, _PIECE, 1, socket.MSG_CMSG_CLOEXEC)
         netns = descriptors[0] if descriptors else None
         try:
             yield self._rest(first, deadline), netns
@@ -71,16 +71,20 @@ class Connection:
         self._socket.sendall(encode_answer(answer))
 
     def _rest(self, first: bytes, deadline: float) -> Request:
-        header = first + self._read(HEADER_BYTES - len(first), deadline)
-        environment, stdin = request_sizes(header)
-        block = self._read(environment, deadline)
-        return decode_request(block, self._read(stdin, deadline))
+        message = self._whole(first, HEADER_BYTES, deadline)
+        environment, stdin = request_sizes(message[:HEADER_BYTES])
+        begin = HEADER_BYTES + environment
+        message = self._whole(message, begin + stdin, deadline)
+        return decode_request(message[HEADER_BYTES:begin], message[begin : begin + stdin])
 
-    def _read(self, length: int, deadline: float) -> bytes:
-        pieces = bytearray()
+    def _whole(self, begun: bytes, length: int, deadline: float) -> bytes:
+        """At least so many bytes of the message, which has begun."""
+        if len(begun) >= length:
+            return begun
+        pieces = bytearray(begun)
         while len(pieces) < length:
             self._wait_until(deadline)
-            piece = self._socket.recv(min(length - len(pieces), 1 << 16))
+            piece = self._socket.recv(min(length - len(pieces), _PIECE))
             if not piece:
                 raise WireError(f"the message ends {length - len(pieces)} bytes early")
             pieces += piece

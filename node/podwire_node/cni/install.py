@@ -10,12 +10,15 @@
 * Never in place: a program that runs cannot be written ("text file busy"), and half a conflist
   makes a runtime refuse DEL too.
 * Only when it differs: each new conflist makes the runtime reload, and hold back calls meanwhile.
+* Who is already there may be a symbolic link or a folder: the rename replaces the one and refuses
+  the other; neither is followed.
 * Nothing here is ever removed: a node without a conflist is NotReady, and its pods cannot go.
 """
 
 from __future__ import annotations
 
 import os
+import stat
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,6 +31,9 @@ CLIENT_PLACES = (
     Path(__file__).parents[3] / "cni-plugin/client/build/podwire",
     Path("/usr/libexec/podwire/podwire"),
 )
+
+#: What libcni, and so every runtime, takes for a configuration.
+_READ = (".conf", ".conflist", ".json")
 
 _PRIVATE = 0o600  # CIS Kubernetes benchmark 1.1.9; runtimes are root
 _PROGRAM = 0o755
@@ -50,11 +56,39 @@ def install_client(folder: Path, places: Sequence[Path] = CLIENT_PLACES) -> bool
 
     places: where it may be, the first that is there counts. Raises ClientMissing, OSError.
     """
+    return _install(folder / CLIENT, built_client(places), _PROGRAM)
+
+
+def conflist_differs(folder: Path, content: bytes) -> bool:
+    """Whether install_conflist would write. Raises OSError."""
+    return not _is_installed(folder / CONFLIST, content, _PRIVATE)
+
+
+def client_differs(folder: Path, places: Sequence[Path] = CLIENT_PLACES) -> bool:
+    """Whether install_client would write. Raises ClientMissing, OSError."""
+    return not _is_installed(folder / CLIENT, built_client(places), _PROGRAM)
+
+
+def built_client(places: Sequence[Path] = CLIENT_PLACES) -> bytes:
+    """The program, from the first place that has it. Raises ClientMissing, OSError."""
     for place in places:
         if place.is_file():
-            return _install(folder / CLIENT, place.read_bytes(), _PROGRAM)
+            return place.read_bytes()
     where = " or ".join(str(place) for place in places)
     raise ClientMissing(f"there is no CNI client in {where}: `make client` builds it")
+
+
+def rivals(folder: Path) -> list[str]:
+    """Other networks' files that a runtime reads before ours, and so instead of it.
+
+    Raises OSError.
+    """
+    try:
+        found = sorted(folder.iterdir())
+    except FileNotFoundError:
+        return []
+    before = [each for each in found if each.name < CONFLIST and each.name.endswith(_READ)]
+    return [each.name for each in before if each.is_file()]
 
 
 def _install(path: Path, content: bytes, mode: int) -> bool:
@@ -78,7 +112,10 @@ def _install(path: Path, content: bytes, mode: int) -> bool:
 
 def _is_installed(path: Path, content: bytes, mode: int) -> bool:
     try:
-        return path.stat().st_mode & 0o777 == mode and path.read_bytes() == content
+        status = path.lstat()
+        if not stat.S_ISREG(status.st_mode) or stat.S_IMODE(status.st_mode) != mode:
+            return False
+        return status.st_size == len(content) and path.read_bytes() == content
     except (FileNotFoundError, NotADirectoryError):
         return False
 

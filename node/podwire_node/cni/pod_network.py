@@ -1,33 +1,76 @@
-"""Whether pods here can be given networks: podCIDRs, which may come late, and the conflist."""
+"""Whether pods here can be given networks: podCIDRs, which may come late, and the conflist.
+
+leases ─► attached pods ─┐
+CNI calls ─► admission ──┴─► the loop ─► parts ─► kernel
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from contextlib import ExitStack
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from podwire_core.objects import Node
+from podwire_core.snapshot import Change
 from podwire_node.cni.conflist_keeper import ConflistKeeper
+from podwire_node.cni.readiness import Readiness
+from podwire_node.intake import Intake
+from podwire_node.own_pods import OwnPods
 from podwire_node.parts import Part
 from podwire_node.settings.agent_config import AgentConfig
 from podwire_node.settings.values import Component
 
 if TYPE_CHECKING:
+    from podwire_node.cni.agent_host import AgentHost
+    from podwire_node.cni.attached_pods import AttachedPods
+    from podwire_node.cni.audit import Auditor
+    from podwire_node.cni.server import CniServer
+    from podwire_node.metrics import Metrics
     from podwire_node.routes.node_routes import NodeRoutes
 
 
 class PodNetwork:
     """What component cni does beyond the kernel; nothing where it is not asked for."""
 
-    def __init__(self, config: AgentConfig, parts: Iterable[Part], stack: ExitStack) -> None:
-        self._node = config.node
+    def __init__(
+        self,
+        config: AgentConfig,
+        own: OwnPods,
+        intake: Intake,
+        parts: Sequence[Part],
+        stack: ExitStack,
+    ) -> None:
+        self._config = config
+        self._parts = parts
         self._conflist: ConflistKeeper | None = None
         self._routes: NodeRoutes | None = None
+        self._attached: AttachedPods | None = None
+        self._readiness = Readiness()
         self._pod_cidrs: Sequence[str] = ()
         if Component.CNI in config.components:
-            self._conflist = ConflistKeeper(config, stack)
+            self._conflist = ConflistKeeper(config, stack, self._serving)
             routes = next(part.work for part in parts if part.work.name == "routes")
             self._routes = cast("NodeRoutes", routes)  # importing it costs 80 ms of pyroute2
+            if config.cni_socket:
+                self._attached = _attached_pods(config, own, intake, parts)
+                stack.callback(self._attached.close)
+
+    @property
+    def calls(self) -> int | None:
+        """The descriptor that wakes the loop when pods came or went; hear() is to be called."""
+        return self._attached.fileno() if self._attached else None
+
+    def hear(self) -> Sequence[Change]:
+        """Pods that came and went; what that changed in the snapshot."""
+        return self._attached.hear() if self._attached else ()
+
+    def settle(self) -> None:
+        """To be called after each sync of the parts: calls go on whose pods are in force."""
+        if self._attached is not None:
+            self._readiness.look(self._parts)
+            self._attached.settle()
 
     @property
     def up(self) -> bool:
@@ -49,12 +92,16 @@ class PodNetwork:
         """What could not be written or served, and why."""
         return self._conflist.problems if self._conflist else ()
 
+    def watched(self) -> Sequence[tuple[int, Callable[[], object]]]:
+        """Descriptors that wake the agent's loop, and what is to be called then."""
+        return self._conflist.watched() if self._conflist else ()
+
     def waiting(self, mine: Node | None) -> list[str]:
         """What it waits for."""
         if self._conflist is None:
             return []
         if mine is None or not mine.pod_cidrs:
-            return [f"podCIDRs of Node {self._node}"]
+            return [f"podCIDRs of Node {self._config.node}"]
         return [] if self._conflist.ready else ["cni: the conflist"]
 
     def sync(self, now: float, mine: Node | None) -> float | None:
@@ -63,3 +110,52 @@ class PodNetwork:
             return None
         self._pod_cidrs = mine.pod_cidrs if mine else ()
         return self._conflist.sync(now, self._pod_cidrs, self.mtu)
+
+    @contextmanager
+    def _serving(self) -> Iterator[None]:
+        """Answer CNI calls inside the block. Raises SocketUnusable, OSError."""
+        from podwire_node.cni.agent_host import AgentHost  # noqa: PLC0415 - only who serves needs it
+        from podwire_node.cni.plugin import AgentPlugin  # noqa: PLC0415 - same
+        from podwire_node.cni.server import CniServer  # noqa: PLC0415 - same
+
+        attached, state = self._attached, Path(self._config.cni_state_dir)
+        if attached is None:
+            raise RuntimeError("there is no socket to serve at")
+        # A call asks for Python's lock after each of some 40 system calls. While the loop puts a
+        # large table in force each would wait the default of 5 ms: an ADD takes 29 ms, not 70.
+        sys.setswitchinterval(0.0005)
+        with ExitStack() as stack:
+            host = AgentHost(state, attached.admission)
+            stack.callback(host.close)
+            host.forget_released()
+            plugin = AgentPlugin(host, self._readiness)
+            metrics = next((part.metrics for part in self._parts if part.metrics), None)
+            counted = metrics.cni if metrics else lambda *_: None
+            socket = Path(self._config.cni_socket)
+            server = CniServer(socket, state, plugin=plugin, counted=counted)
+            stack.enter_context(server)
+            stack.enter_context(self._audit(host, server, metrics))
+            stack.callback(attached.close)  # the loop has ended: nobody waits for it any more
+            yield
+
+    def _audit(self, host: AgentHost, server: CniServer, metrics: Metrics | None) -> Auditor:
+        """What compares leases, links and routes while calls are answered."""
+        from podwire_node.cni.audit import Auditor, Place  # noqa: PLC0415 - see _serving
+
+        place = Place(
+            Path(self._config.cni_state_dir),
+            ranges=lambda: self._pod_cidrs,
+            mapped=self._attached.with_ports if host.serves_ports and self._attached else None,
+        )
+        told = metrics.cni_repaired if metrics else lambda _kind: None
+        return Auditor(place, host, server.turns.taken, lambda kind: told(kind.word))
+
+
+def _attached_pods(
+    config: AgentConfig, own: OwnPods, intake: Intake, parts: Sequence[Part]
+) -> AttachedPods:
+    from podwire_node.cni.attached_pods import AttachedPods  # noqa: PLC0415 - see _serving
+
+    attached = AttachedPods(config.node, own, intake, parts)
+    attached.begin(Path(config.cni_state_dir))
+    return attached

@@ -42,6 +42,20 @@ class Refusal(Exception):  # noqa: N818 - the word for it
         return Answer(1, msgspec.json.encode(error) + b"\n")
 
 
+def error_code(answer: Answer) -> int:
+    """The code of the error object that an answer is; 0 of a success."""
+    if not answer.exit_code:
+        return 0
+    try:
+        return msgspec.json.decode(answer.stdout, type=_Error).code
+    except msgspec.MsgspecError:
+        return INPUT_OUTPUT_FAILED
+
+
+class _Error(msgspec.Struct):
+    code: int
+
+
 def later(request: Request, message: str) -> Refusal:
     """Nothing is wrong that time does not heal; STATUS has a code of its own for that."""
     return Refusal(UNAVAILABLE if request.command == "STATUS" else TRY_AGAIN, message)

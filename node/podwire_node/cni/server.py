@@ -1,15 +1,19 @@
 """Answers CNI calls on a UNIX socket, in threads of its own.
 
 ```
- accept ─► a thread a connection ─► root? ─► request ─► turn ─► still there? ─► plugin ─► answer
-           at most 128                      in 5 s     turns    else forget it  program
+ thread ─► accept ─► root? ─► request ─► turn ─► still there? ─► plugin ─► answer ─► accept
+             │                in 5 s     turns    else forget it
+             └─ none left that accepts? one more, up to 128
 ```
+
+Threads stay for the next call: a thread's start is a good part of what the rest here costs.
 
 STATUS takes no turn: runtimes ask it every few seconds and must not wait behind pods.
 
 A call whose client gave up while it waited is never begun. The runtime follows it with a DEL,
 which may have had its turn already: an ADD after that would leak. A call that has begun is
-finished, whoever still listens, and a DEL for the same container waits for it.
+finished, whoever still listens, and a DEL for the same container waits for it. DELs that came
+when there was no agent are done before anyone is served (queue.py).
 """
 
 from __future__ import annotations
@@ -18,22 +22,34 @@ import logging
 import socket
 import threading
 import time
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from podwire_node.cni.connection import Connection
 from podwire_node.cni.listener import listen
-from podwire_node.cni.program import Plugin, PluginProgram
-from podwire_node.cni.refusal import BAD_ENVIRONMENT, INPUT_OUTPUT_FAILED, Refusal, later
+from podwire_node.cni.plugin import Plugin
+from podwire_node.cni.queue import DeletionQueue
+from podwire_node.cni.queue_keeper import QueueKeeper
+from podwire_node.cni.refusal import (
+    BAD_ENVIRONMENT,
+    INPUT_OUTPUT_FAILED,
+    Refusal,
+    error_code,
+    later,
+)
 from podwire_node.cni.turns import Late, Turns
 from podwire_node.cni.wire import Answer, Request, WireError
 
 _log = logging.LoggerAdapter(logging.getLogger(__name__), {"component": "cni"})
 
 _CONNECTIONS = 128
-# rtnetlink has one lock for the node, so more calls at once only wait inside the kernel.
-_SEATS = 4
+_SPARE = 8  # threads that wait for calls; more of them end when theirs is answered
+# Of ADDs, and again of all others. rtnetlink has one lock for the node, and the leases another:
+# 4 to 16 give the same number of pods a second on two cores.
+_SEATS = 8
 _ROOT = 0
 # Less than the client waits (cni-plugin/client/call.c), so that it hears why.
 _PATIENCE = {"STATUS": 4.5}
@@ -41,31 +57,49 @@ _DEFAULT_PATIENCE = 50.0
 _COMMANDS = frozenset({"ADD", "DEL", "CHECK", "GC", "STATUS"})
 _FAREWELL = 5.0  # what running calls get when the agent ends
 
+#: Told of each call that got an answer: its command, CNI's error code or 0, its seconds.
+Counted = Callable[[str, int, float], object]
+
 
 class CniServer:
     """A context manager: answers calls while it is entered.
 
     socket: path of the UNIX socket; a stale one is replaced.  state_dir: the leases' folder,
-    whatever a call's configuration says.  plugin: performs a call.
+    with the queue of DELs in it.  plugin: performs a call.
 
-    Entering raises SocketUnusable (podwire_node.cni.listener). Plugins run in the network
-    namespace of the thread that enters.
+    Entering raises SocketUnusable (podwire_node.cni.listener), or OSError where the queue cannot
+    be used. Calls work in the network namespace of the thread that enters.
     """
 
-    _listener: socket.socket | None = None
-
-    def __init__(self, socket: Path, state_dir: Path, *, plugin: Plugin | None = None) -> None:
+    def __init__(
+        self,
+        socket: Path,
+        state_dir: Path,
+        *,
+        plugin: Plugin,
+        counted: Counted = lambda *_: None,
+    ) -> None:
         self._path = socket
-        self._plugin = plugin or PluginProgram(state_dir)
+        self._plugin = plugin
+        self._counted = counted
         self._turns = Turns(_SEATS)
-        self._room = threading.BoundedSemaphore(_CONNECTIONS)
+        self._queue = DeletionQueue(state_dir / "queue", plugin)
         self._ending = threading.Event()
+        self._guard = threading.Lock()
         self._threads: set[threading.Thread] = set()
+        self._idle = 0
+        self._closing = ExitStack()
 
     def __enter__(self) -> Self:
-        listener = self._listener = listen(self._path)
-        # Daemon threads: a client that never goes must not keep the agent from ending.
-        threading.Thread(target=self._accept, args=(listener,), name="cni", daemon=True).start()
+        with ExitStack() as stack:
+            # First, so that no queued DEL removes what an ADD has made since.
+            stack.enter_context(QueueKeeper(self._queue, self._turns))
+            listener = listen(self._path)
+            stack.callback(listener.close)
+            stack.callback(listener.shutdown, socket.SHUT_RDWR)  # which wakes accept()
+            if not self._add_thread(listener):
+                raise OSError(f"{self._path}: no thread can be had to serve it")
+            self._closing = stack.pop_all()
         return self
 
     def __exit__(
@@ -76,46 +110,89 @@ class CniServer:
     ) -> None:
         self.close()
 
+    @property
+    def turns(self) -> Turns:
+        """Who may work when, for whoever else works on containers."""
+        return self._turns
+
+    @property
+    def calls(self) -> int:
+        """How many clients are being served now."""
+        with self._guard:
+            return len(self._threads) - self._idle
+
     def close(self) -> None:
         """Take no more calls, and wait for the running ones, at most 5 s.
 
-        What runs longer goes on without us: a plugin is a process of its own.
+        What runs longer ends with the process; leases tell the next agent what it left.
         """
         self._ending.set()
-        listener, self._listener = self._listener, None
-        if listener is not None:
-            listener.shutdown(socket.SHUT_RDWR)  # which wakes accept()
-            listener.close()
+        self._closing.close()
         deadline = time.monotonic() + _FAREWELL
         for thread in tuple(self._threads):
-            if thread.is_alive():  # one that has not begun cannot be joined; it finds us ending
-                thread.join(max(0.0, deadline - time.monotonic()))
+            thread.join(max(0.0, deadline - time.monotonic()))
 
-    def _accept(self, listener: socket.socket) -> None:
-        while not self._ending.is_set():
-            self._room.acquire()
-            try:
-                accepted, _ = listener.accept()
-            except OSError as error:
-                self._room.release()
-                # No descriptor is free, or we are ending, which ends the wait too.
-                if not self._ending.wait(1.0):
-                    _log.warning("%s: cannot accept a CNI call: %s", self._path, error)
-                continue
-            self._begin(accepted)
+    # --------------------------------------------------------------- threads that accept
 
-    def _begin(self, accepted: socket.socket) -> None:
-        thread = threading.Thread(
-            target=self._serve, args=(accepted,), name="cni-call", daemon=True
-        )
-        self._threads.add(thread)
+    def _add_thread(self, listener: socket.socket) -> bool:
+        """One more that accepts; false when there can be none."""
+        # Daemon threads: a client that never goes must not keep the agent from ending.
+        thread = threading.Thread(target=self._work, args=(listener,), name="cni", daemon=True)
+        with self._guard:
+            self._threads.add(thread)
+            self._idle += 1
         try:
             thread.start()
-        except RuntimeError as error:  # no more threads for us; the client is told by a hang-up
-            _log.warning("%s: cannot take a CNI call: %s", self._path, error)
-            self._threads.discard(thread)
-            accepted.close()
-            self._room.release()
+        except RuntimeError as error:  # those that are there accept again when they are done
+            _log.warning("%s: one call fewer at once: %s", self._path, error)
+            with self._guard:
+                self._threads.discard(thread)
+                self._idle -= 1
+            return False
+        return True
+
+    def _work(self, listener: socket.socket) -> None:
+        """Serve clients, one after the other, for as long as this thread is needed."""
+        try:
+            while (accepted := self._accepted(listener)) is not None:
+                if self._is_last():
+                    self._add_thread(listener)
+                self._serve(accepted)
+                if self._is_surplus():
+                    return
+        finally:
+            with self._guard:
+                self._threads.discard(threading.current_thread())
+
+    def _accepted(self, listener: socket.socket) -> socket.socket | None:
+        """The next client; None when we are ending."""
+        while True:
+            try:
+                return listener.accept()[0]
+            except OSError as error:
+                # No descriptor is free, or we are ending, which ends the wait too.
+                if self._ending.wait(1.0):
+                    with self._guard:
+                        self._idle -= 1
+                    return None
+                _log.warning("%s: cannot accept a CNI call: %s", self._path, error)
+
+    def _is_last(self) -> bool:
+        """Accept no more; whether nobody else does, and there may be one more."""
+        with self._guard:
+            self._idle -= 1
+            room = len(self._threads) < _CONNECTIONS and not self._ending.is_set()
+            return not self._idle and room
+
+    def _is_surplus(self) -> bool:
+        """Whether enough others accept; if not, this thread does so again."""
+        with self._guard:
+            if self._idle >= _SPARE:
+                return True
+            self._idle += 1
+            return False
+
+    # ------------------------------------------------------------------------- one client
 
     def _serve(self, accepted: socket.socket) -> None:
         try:
@@ -125,9 +202,6 @@ class CniServer:
             _log.info("a CNI client went away: %s", error)
         except Exception:  # noqa: BLE001 - one call's fault is not the next one's
             _log.exception("a CNI call failed by a fault of podwire's own; please report it")
-        finally:
-            self._threads.discard(threading.current_thread())
-            self._room.release()
 
     def _converse(self, connection: Connection) -> None:
         if connection.user != _ROOT:
@@ -135,13 +209,23 @@ class CniServer:
             return
         try:
             with connection.request() as (request, netns):
-                answer = self._perform(request, netns, connection)
+                answer = self._answer(request, netns, connection)
         except WireError as error:
             answer = Refusal(INPUT_OUTPUT_FAILED, f"the agent got no CNI call: {error}").answer
+        if answer is not None:
+            connection.answer(answer)
+
+    def _answer(self, request: Request, netns: int | None, connection: Connection) -> Answer | None:
+        """The call's answer, counted; None when nobody waits for it any more."""
+        begun = time.monotonic()
+        try:
+            answer = self._perform(request, netns, connection)
         except Refusal as refusal:
             answer = refusal.answer
         if answer is not None:
-            connection.answer(answer)
+            known = request.command if request.command in _COMMANDS else "other"
+            self._counted(known, error_code(answer), time.monotonic() - begun)
+        return answer
 
     def _perform(
         self, request: Request, netns: int | None, connection: Connection
@@ -149,24 +233,20 @@ class CniServer:
         """The call's answer; None when nobody waits for it any more. Raises Refusal."""
         if request.command not in _COMMANDS:
             raise Refusal(BAD_ENVIRONMENT, f"unknown CNI_COMMAND: {request.command}")
-        begun = time.monotonic()
-        deadline = begun + _PATIENCE.get(request.command, _DEFAULT_PATIENCE)
+        deadline = time.monotonic() + _PATIENCE.get(request.command, _DEFAULT_PATIENCE)
         if request.command == "STATUS":
             return self._plugin(request, netns, deadline)
+        coming = request.command == "ADD"
         try:
-            with self._turns.taken(request.container, deadline):
+            with self._turns.taken(request.container, deadline, coming=coming):
                 if self._ending.is_set():
+                    if request.command == "DEL":
+                        return None  # hung up on, its client queues it for the next agent
                     raise later(request, "the podwire agent is ending")
                 if connection.is_gone:
                     return None
-                answer = self._plugin(request, netns, deadline)
+                if coming:
+                    self._queue.settle(request.container, deadline)
+                return self._plugin(request, netns, deadline)
         except Late:
             raise later(request, f"{request.command} waited too long for other calls") from None
-        _log.debug(
-            "CNI %s %s: exit code %d after %.0f ms",
-            request.command,
-            request.container,
-            answer.exit_code,
-            (time.monotonic() - begun) * 1000,
-        )
-        return answer

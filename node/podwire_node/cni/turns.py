@@ -1,8 +1,11 @@
 """Who may work when: one call at a time for a container, a bounded number in all.
 
 ```
- call ──► the container's turn ──► one of N seats ──► plugin
+ ADD    ──► the container's turn ──► one of N seats ──────► plugin
+ others ──► the container's turn ──► one of N seats more ─► plugin
 ```
+
+An ADD may wait for its pod's policy with its seat taken, so pods that go have seats of their own.
 
 The specification forbids a runtime to have two calls for one container. But a runtime that
 gave an ADD up sends a DEL while the ADD still runs; the DEL has to come after it.
@@ -21,23 +24,26 @@ class Late(Exception):  # noqa: N818 - what the call is, not what went wrong
 
 
 class Turns:
-    """Hands out turns. Thread-safe. seats: how many may work at the same time."""
+    """Hands out turns. Thread-safe. seats: how many of each kind may work at the same time."""
 
     def __init__(self, seats: int) -> None:
-        self._seats = threading.BoundedSemaphore(seats)
+        self._coming = threading.BoundedSemaphore(seats)
+        self._others = threading.BoundedSemaphore(seats)
         self._guard = threading.Lock()
         # The turn of each container that has a call now, and how many calls want it.
         self._containers: dict[str, tuple[threading.Lock, int]] = {}
 
     @contextmanager
-    def taken(self, container: str, deadline: float) -> Iterator[None]:
+    def taken(self, container: str, deadline: float, *, coming: bool = False) -> Iterator[None]:
         """Work for a container inside the block.
 
-        deadline: by time.monotonic(). Raises Late when it passes before the turn comes.
+        coming: whether this is an ADD.  deadline: by time.monotonic(). Raises Late when it
+        passes before the turn comes.
         """
         turn = self._wanted(container)
+        seats = self._coming if coming else self._others
         try:
-            with _held(turn, deadline), _held(self._seats, deadline):
+            with _held(turn, deadline), _held(seats, deadline):
                 yield
         finally:
             self._unwanted(container)

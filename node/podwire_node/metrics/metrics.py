@@ -99,6 +99,15 @@ class Metrics:
         self._outcome.conntrack_deleted.labels(family).inc(deleted)
         self._own.stale_udp_deleted.inc(deleted)
 
+    def cni(self, command: str, code: int, seconds: float) -> None:
+        """A CNI call was answered; code: the specification's, 0 for success."""
+        self._own.cni_operations.labels(command, str(code)).inc()
+        self._own.cni_duration.labels(command).observe(seconds)
+
+    def cni_repaired(self, kind: str) -> None:
+        """The audit of leases repaired something (podwire_node.cni.audit.findings)."""
+        self._own.cni_audit_repairs.labels(kind).inc()
+
     # ------------------------------------------------------------------- how things stand
 
     def tables(

@@ -5,10 +5,14 @@
     podwire_failures_total{table}         refused by the kernel
     podwire_elements{table}               nftables objects in force
     podwire_stale_udp_deleted_total       UDP conntrack entries to endpoints that are gone
+    podwire_cni_operations_total{command,code}   CNI calls answered; code 0 is success
+    podwire_cni_duration_seconds{command}        from a call's arrival until its answer
+    podwire_cni_audit_repairs_total{kind}        what the audit of leases put right
     podwire_problems                      what stands in the status file under problems
     podwire_build_info{version}           1
 
-table: proxy, policy or masquerade, as in the status file; podwire-proxy is the kernel's name.
+table: proxy, policy, masquerade or host-ports, as in the status file; podwire-proxy is the
+kernel's name.
 """
 
 from __future__ import annotations
@@ -17,6 +21,8 @@ from collections.abc import Mapping
 from importlib import metadata
 
 from podwire_node.metrics.registry import Counter, Series
+
+_CNI_SECONDS = (0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512, 1, 2, 5, 10)
 
 
 class Own:
@@ -35,6 +41,15 @@ class Own:
         self.elements = make.gauge("elements", "nftables objects in force", "table")
         self.stale_udp_deleted = make.counter(
             "stale_udp_deleted_total", "UDP conntrack entries whose endpoint is gone, deleted"
+        )
+        self.cni_operations = make.counter(
+            "cni_operations_total", "CNI calls answered; code 0 is success", "command", "code"
+        )
+        self.cni_duration = make.histogram(
+            "cni_duration_seconds", "From a CNI call until its answer", _CNI_SECONDS, "command"
+        )
+        self.cni_audit_repairs = make.counter(
+            "cni_audit_repairs_total", "Differences of leases, links and routes repaired", "kind"
         )
         self.problems = make.gauge("problems", "Things that are wrong now")
         build = make.gauge("build_info", "1, with the version that runs", "version")

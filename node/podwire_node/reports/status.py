@@ -24,9 +24,10 @@ class Status(msgspec.Struct, frozen=True):
     an agent without them is ready (it serves Services), and says that it waits.
 
     ready_seconds: from the process's start, interpreter included, until ready. rss_mb: resident
-    memory in MiB when this was written; it is no news by itself. transactions, repairs,
-    failures: by table owner ("proxy", "policy", "masquerade"), since the start. mtu: pods' MTU,
-    0 where the plugin finds it. letters: what was told to the API server, by what became of it.
+    memory in MiB when this was written, which the file adds. transactions, repairs,
+    failures: by table owner ("proxy", "policy", "masquerade", "host-ports"), since the start.
+    mtu: pods' MTU, 0 where the plugin finds it. letters: what was told to the API server, by what
+    became of it.
     problems: objects that are not in force, each a sentence that names object and field, and
     what the kernel or the feed refuses.
     """
@@ -35,12 +36,12 @@ class Status(msgspec.Struct, frozen=True):
     pid: int
     ready: bool
     ready_seconds: float | None
-    rss_mb: float
     objects: int
     routes: int
     transactions: dict[str, int]
     repairs: dict[str, int]
     failures: dict[str, int]
+    rss_mb: float = 0.0
     in_sync: bool = False
     waiting: tuple[str, ...] = ()
     components: tuple[str, ...] = ()
@@ -66,17 +67,16 @@ class StatusFile:
 
     def write(self, status: Status) -> None:
         """Write the status when it says something new."""
-        news = msgspec.structs.replace(status, rss_mb=0.0)
-        if news == self._written:
+        if status == self._written:
             return
         try:
-            write_json(self._path, status)
+            write_json(self._path, msgspec.structs.replace(status, rss_mb=resident_mb()))
         except OSError as error:
             if not self._lost:
                 log.error("%s: %s; going on without", self._path, error.strerror)  # noqa: TRY400 - a sentence
             self._lost = True
             return
-        self._written, self._lost = news, False
+        self._written, self._lost = status, False
 
 
 def resident_mb() -> float:

@@ -13,7 +13,7 @@ from podwire_node.intake import Intake
 from podwire_node.parts import Part
 from podwire_node.programmer import Programmer
 from podwire_node.reports.logs import one_line
-from podwire_node.reports.status import Status, resident_mb
+from podwire_node.reports.status import Status
 from podwire_node.settings.agent_config import AgentConfig
 from podwire_node.settings.values import Component
 
@@ -55,7 +55,6 @@ class Summary:
             pid=os.getpid(),
             ready=ready_seconds is not None,
             ready_seconds=ready_seconds,
-            rss_mb=resident_mb(),
             objects=len(self.intake.snapshot),
             routes=self.pods.routes,
             transactions={each.name: each.transactions for each in tables},

@@ -2,14 +2,17 @@
 
 The kernel announces what changes of net.ipv4.ip_forward and net.ipv6.conf.all.forwarding to the
 netconf groups (linux/rtnetlink.h; since Linux 3.8). `sysctl --system`, which a package's
-installation may run, is how a node loses it.
+installation may run, is how a node loses it. Announcements about single links, four a pod that
+comes, are left out by the socket's filter.
 """
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import logging
 import socket
+import struct
 from collections.abc import Callable, Iterable, Sequence
 
 from podwire_core.errors import ObjectError
@@ -20,6 +23,15 @@ log = logging.getLogger(__name__)
 
 _RTNLGRP_IPV4_NETCONF = 24
 _RTNLGRP_IPV6_NETCONF = 25
+_SO_ATTACH_FILTER = 26  # asm-generic/socket.h
+# Where NETCONFA_IFINDEX, the first attribute, has its value: behind nlmsghdr (16 bytes), netconfmsg
+# (1, padded to 4) and the attribute's head (4). NETCONFA_IFINDEX_ALL is -1.
+_OF_ALL_LINKS = (
+    (0x20, 0, 0, 24),  # load the word there (BPF_LD | BPF_W | BPF_ABS)
+    (0x15, 0, 1, 0xFFFFFFFF),  # is it -1? (BPF_JMP | BPF_JEQ | BPF_K)
+    (0x06, 0, 0, 0xFFFFFFFF),  # take the message (BPF_RET | BPF_K)
+    (0x06, 0, 0, 0),  # leave it out
+)
 _GROUPS = 1 << (_RTNLGRP_IPV4_NETCONF - 1) | 1 << (_RTNLGRP_IPV6_NETCONF - 1)
 
 
@@ -32,6 +44,7 @@ class Forwarding:
     def __init__(self) -> None:
         kind = socket.SOCK_RAW | socket.SOCK_NONBLOCK
         self._socket = socket.socket(socket.AF_NETLINK, kind, socket.NETLINK_ROUTE)
+        _filter(self._socket)
         self._socket.bind((0, _GROUPS))
         self._dirty = True
         self.settled = False
@@ -68,7 +81,7 @@ class Forwarding:
         return None
 
     def _notice(self) -> None:
-        """Announcements, also of interfaces that come and go; lost ones (ENOBUFS) count as one.
+        """Announcements of switches of all links; lost ones (ENOBUFS) count as one.
 
         Any other error is one of this program, may last for ever, and is raised.
         """
@@ -81,3 +94,11 @@ class Forwarding:
                 if error.errno != errno.ENOBUFS:
                     raise
             self._dirty = True
+
+
+def _filter(announcements: socket.socket) -> None:
+    """Let the kernel leave out what concerns single links (linux/filter.h, struct sock_fprog)."""
+    program = b"".join(struct.pack("=HBBI", *step) for step in _OF_ALL_LINKS)
+    room = ctypes.create_string_buffer(program)
+    head = struct.pack("@HP", len(_OF_ALL_LINKS), ctypes.addressof(room))
+    announcements.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, head)

@@ -58,7 +58,7 @@ class NodeRoutes:
         """Nodes whose podCIDRs can have no route."""
         return self._keeper.unfit
 
-    def watched(self) -> Iterable[tuple[int, Callable[[], None]]]:
+    def watched(self) -> Iterable[tuple[int, Callable[[], object]]]:
         """See parts.Work: a route or a link changed."""
         yield self._monitor.fileno(), self._notice
 
@@ -101,5 +101,8 @@ class NodeRoutes:
         self._keeper.compare()
         return self._backoff.failed(now)
 
-    def _notice(self) -> None:
-        self._heard |= self._monitor.changed()
+    def _notice(self) -> bool:
+        """Whether it is anything to us."""
+        changed = self._monitor.changed()
+        self._heard |= changed
+        return changed

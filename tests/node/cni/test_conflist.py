@@ -33,7 +33,24 @@ def test_equal_arguments_give_equal_bytes() -> None:
 
 def test_what_is_left_open_is_left_out() -> None:
     (entry,) = json.loads(conflist(["10.244.1.0/24"], 0, "podwire-cni", None, STATE))["plugins"]
-    assert entry.keys() == {"type", "ranges", "stateDir"}
+    assert entry.keys() == {"type", "ranges", "stateDir", "capabilities"}
+
+
+def test_host_ports_are_offered_where_the_agent_serves_them() -> None:
+    offered = []
+    for plugin in ("podwire", "podwire-cni"):
+        content = conflist(["10.244.1.0/24"], 0, plugin, SOCKET, STATE)
+        offered.append(json.loads(content)["plugins"][0]["capabilities"])
+    served, alone = offered
+    assert served == dict.fromkeys(("portMappings", "bandwidth", "ips", "mac", "ipRanges"), True)
+    assert alone == {name: True for name in served if name != "portMappings"}
+
+
+def test_the_client_is_told_where_dels_wait_for_the_agent() -> None:
+    (entry,) = json.loads(conflist(["10.244.1.0/24"], 0, "podwire", SOCKET, STATE))["plugins"]
+    assert entry["queueDir"] == "/run/podwire/cni/queue"
+    with pytest.raises(ValueError, match="255 bytes"):
+        conflist(["10.244.1.0/24"], 0, "podwire", SOCKET, Path("/" + "x" * 250))
 
 
 @pytest.mark.parametrize(

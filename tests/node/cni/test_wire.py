@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from podwire_cni import spec
-from podwire_node.cni import program, server, wire
+from podwire_node.cni import server, wire
 from podwire_node.cni.wire import Answer, Request, WireError
 
 HEADER = Path(__file__).parents[3] / "cni-plugin/client/protocol.h"
@@ -94,19 +93,3 @@ def test_the_agent_gives_up_before_the_client_and_the_client_before_the_runtime(
     assert waits["STATUS"] > server._PATIENCE["STATUS"]
     assert waits["ANSWER"] > server._DEFAULT_PATIENCE
     assert waits["DELETE_CONNECT"] + waits["ANSWER"] < 60  # containerd's and CRI-O's for a DEL
-
-
-def test_the_plugin_looks_for_the_namespace_where_the_agent_tells_it() -> None:
-    assert spec.NETNS_DESCRIPTOR in Path(program.__file__).read_text()
-
-
-def test_the_agents_state_folder_wins() -> None:
-    stdin, version = program.with_state_dir(b'{"cniVersion":"0.4.0","stateDir":"/else"}', "/ours")
-    assert (stdin, version) == (b'{"cniVersion":"0.4.0","stateDir":"/ours"}', "0.4.0")
-
-
-@pytest.mark.parametrize("stdin", [b"", b"[]", b"{", b"1", b"[" * 100_000, b"\xff\xfe\xfd"])
-def test_a_configuration_that_is_no_object_reaches_no_plugin(stdin: bytes) -> None:
-    with pytest.raises(program.Refusal) as refused:
-        program.with_state_dir(stdin, "/ours")
-    assert refused.value.code == 6
