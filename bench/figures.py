@@ -15,31 +15,7 @@ from peers import Peers
 from pods import Batch
 from programming import Programmed
 from proxies import OURS
-from rich.table import Table
-
-
-@dataclass(frozen=True)
-class Row:
-    """A value for each run. `name` is that of the last line, empty beside the figures.
-
-    worst: the worst run has to hold the bound, and not the median.
-    """
-
-    words: str
-    runs: list[float]
-    name: str = ""
-    must: float = 0.0
-    worst: bool = False
-
-    @property
-    def value(self) -> float:
-        """What is reported."""
-        return max(self.runs) if self.worst else statistics.median(self.runs)
-
-    @property
-    def ok(self) -> bool:
-        """Whether the bound is held."""
-        return self.value <= self.must
+from rows import Row, percentile, ratios
 
 
 @dataclass(frozen=True)
@@ -75,25 +51,23 @@ def figures(found: Measured) -> list[Row]:
         Row(f"load {size}, s", loads, "load_s", 5),
         Row(
             f"that / kube-proxy's layout at {few}",
-            _ratios(loads, [run.load_s for run in layout]),
+            ratios(loads, [run.load_s for run in layout]),
             "layout_ratio",
             0.1,
         ),
         Row(
             f"load {sizes.grown:,} x {sizes.few_endpoints} / {few}",
-            _ratios([run.load_s for run in grown], [run.load_s for run in fewer]),
+            ratios([run.load_s for run in grown], [run.load_s for run in fewer]),
             "growth",
             6,
         ),
         Row(f"one change at {size}, p50, ms", _percentile(many, 50), "change_p50_ms", 1),
         Row("the same, p99, ms", _percentile(many, 99), "change_p99_ms", 5),
         Row(f"memory at {size}, and after the changes, MB", rss, "rss_mb", 250, worst=True),
-        Row(
-            "connect() through a Service / direct", _ratios(through, direct), "connect_ratio", 1.25
-        ),
+        Row("connect() through a Service / direct", ratios(through, direct), "connect_ratio", 1.25),
         Row(
             f"connect() at {sizes.services:,} / at {sizes.few} Services",
-            _ratios(through, at_few),
+            ratios(through, at_few),
             "connect_scale",
             1.1,
         ),
@@ -106,62 +80,13 @@ def beside(found: Measured) -> list[Row]:
     return [*rows, *_peers(found.peers)] if found.peers else rows
 
 
-def bounds_table(rows: Sequence[Row]) -> Table:
-    """must, measured, ok."""
-    made = Table("figure", "must", "measured", "runs", "ok", title="Services")
-    for row in rows:
-        verdict = "[green]yes" if row.ok else "[bold red]no"
-        made.add_row(row.words, f"≤ {row.must:g}", text(row.value), _spread(row.runs), verdict)
-    _to_the_right(made, 1, 2, 3)
-    return made
-
-
-def beside_table(rows: Sequence[Row]) -> Table:
-    """The rest, with its spread."""
-    made = Table("beside", "median", "least … most", "runs", title="What they are made of")
-    for row in rows:
-        made.add_row(row.words, text(row.value), _spread(row.runs), str(len(row.runs)))
-    _to_the_right(made, 1, 2, 3)
-    return made
-
-
-def result_line(rows: Sequence[Row]) -> str:
-    """`RESULT load_s=… …`."""
-    return "RESULT " + " ".join(f"{row.name}={text(row.value)}" for row in rows)
-
-
-def text(value: float) -> str:
-    """Three digits that say something, and no `e`."""
-    return f"{value:.0f}" if value >= 100 else f"{value:.{1 if value >= 10 else 3}f}"
-
-
-def percentile(values: Sequence[float], percent: int) -> float:
-    """The smallest value that this part of all do not exceed."""
-    ordered = sorted(values)
-    return ordered[max(0, -(-len(ordered) * percent // 100) - 1)]
-
-
 def all_changes(run: Programmed) -> list[float]:
     """Milliseconds of every change, whatever its kind."""
     return [value for values in run.change_ms.values() for value in values]
 
 
-def _ratios(ours: Sequence[float], theirs: Sequence[float]) -> list[float]:
-    """Round by round: what was measured at the same time is compared."""
-    return [left / right for left, right in zip(ours, theirs, strict=True)]
-
-
 def _percentile(runs: Sequence[Programmed], percent: int) -> list[float]:
     return [percentile(all_changes(run), percent) for run in runs]
-
-
-def _spread(values: Sequence[float]) -> str:
-    return f"{text(min(values))} … {text(max(values))}"
-
-
-def _to_the_right(table: Table, *columns: int) -> None:
-    for number in columns:
-        table.columns[number].justify = "right"
 
 
 def _loads(found: Measured) -> Iterator[Row]:
@@ -212,5 +137,5 @@ def _peers(peers: Peers) -> Iterator[Row]:
     direct = [batch.p50 for batch in peers.connects[connecting.DIRECT]]
     for name, batches in peers.connects.items():
         if name != connecting.DIRECT:
-            ratios = _ratios([batch.p50 for batch in batches], direct)
-            yield Row(f"{name}: connect() / direct", ratios)
+            times = [batch.p50 for batch in batches]
+            yield Row(f"{name}: connect() / direct", ratios(times, direct))

@@ -18,10 +18,10 @@ def room() -> Iterator[Netns]:
         yield made
     finally:
         scratch.remove(made)
-    _await_removal()
+    await_removal()
 
 
-def _await_removal() -> None:
+def await_removal() -> None:
     """Until the kernel has taken apart every namespace that was removed before.
 
     It does so in the background, batch after batch. A canary with a link to the outside is seen to

@@ -25,7 +25,6 @@ from pathlib import Path
 
 import click
 from rich.console import Console
-from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "integration" / "tools")]
@@ -34,16 +33,10 @@ import filling  # noqa: E402 - found by the line above
 import peers  # noqa: E402 - same
 import scratch  # noqa: E402 - same
 from connecting import run_connects  # noqa: E402 - same
-from figures import (  # noqa: E402 - same
-    Measured,
-    Row,
-    beside,
-    beside_table,
-    bounds_table,
-    figures,
-    result_line,
-)
+from figures import Measured, beside, figures  # noqa: E402 - same
 from loading import QUICK, Sizes, run_loads, schedule  # noqa: E402 - same
+from rows import Row, beside_table, bounds_table, result_line  # noqa: E402 - same
+from steps import progress  # noqa: E402 - same
 
 #: Beside the loads: four steps of connecting, and of peers the filling, connecting and the runs.
 _CONNECT_STEPS, _PEER_STEPS = 5, 2
@@ -51,35 +44,14 @@ _CONNECT_STEPS, _PEER_STEPS = 5, 2
 PICTURES = HERE.parent / "build" / "bench"
 
 
-class Steps:
-    """The progress on standard error: which step it is, of how many, and what it does."""
-
-    def __init__(self, bar: Progress, total: int) -> None:
-        self._bar = bar
-        self._task = bar.add_task("", total=total)
-        self._filled = bar.add_task("objects", total=None, visible=False)
-
-    def told(self, step: object) -> None:
-        """The next step begins."""
-        done = self._bar.tasks[0].description != ""
-        self._bar.update(self._task, description=str(step), advance=1.0 if done else 0.0)
-
-    def filled(self, total: int) -> None:
-        """One more object of so many is in the API server."""
-        self._bar.update(self._filled, total=total, advance=1.0, visible=True)
-
-
 def measure(sizes: Sizes, *, with_peers: bool) -> Measured:
     """Everything, with its progress on standard error."""
     steps = len(list(schedule(sizes))) + _CONNECT_STEPS
     steps += with_peers * (_PEER_STEPS + 2 * sizes.peer_rounds)
-    columns = (SpinnerColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    words = TextColumn("{task.description}")
     with (
         tempfile.TemporaryDirectory(prefix="podwire-bench-") as folder,
-        Progress(*columns, words, console=Console(stderr=True), transient=True) as bar,
+        progress(steps) as told,
     ):
-        told = Steps(bar, steps)
         loads = run_loads(sizes, told.told)
         connects = run_connects(sizes, Path(folder), told.told)
         total = filling.objects(sizes.services)
@@ -162,7 +134,7 @@ def _report(found: Measured, judged: list[Row], pictures: Path, *, as_json: bool
         click.echo(json.dumps(document(found, judged)))
     else:
         console = Console()
-        console.print(beside_table(beside(found)), bounds_table(judged))
+        console.print(beside_table(beside(found)), bounds_table(judged, "Services"))
         console.print(f"curves: {', '.join(path.name for path in drawn)} in {pictures}")
     click.echo(result_line(judged), err=as_json)
 
