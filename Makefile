@@ -25,6 +25,13 @@ PACKAGES += iptables        # kube-proxy's other mode, side by side in a lab
 PACKAGES += shellcheck      # scripts of deploy/ and vagrant/
 IMAGE_PACKAGES := buildah mmdebstrap runc       # an image built and run without an engine
 VAGRANT_PACKAGES := vagrant vagrant-libvirt     # `vagrant validate`
+RUNTIME_PACKAGES := containerd runc podman      # runtimes that call the CNI plugin
+RUNTIME_PACKAGES += containernetworking-plugins # what is chained behind it, and measured beside it
+RUNTIME_PACKAGES += busybox-static              # what runs in their containers
+RUNTIME_PACKAGES += iptables                    # portmap and firewall call it
+# What those packages would start now, and at each boot.
+RUNTIME_UNITS := containerd.service podman.service podman.socket podman-restart.service
+RUNTIME_UNITS += podman-auto-update.service podman-auto-update.timer
 
 .PHONY: help
 help: ## this list
@@ -48,7 +55,7 @@ if [ -n "$$missing" ]; then \
 	command -v apt-get >/dev/null || { echo "podwire: needs the Debian packages" $$missing": use Debian 12 or newer" >&2; exit 1; }; \
 	[ "$$(id -u)" = 0 ] || { echo "podwire: needs root to install" $$missing": run it with sudo" >&2; exit 1; }; \
 	echo "installing" $$missing; \
-	{ apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing; } >/dev/null; fi
+	{ apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends --no-remove $$missing; } >/dev/null; fi
 endef
 
 $(READY): pyproject.toml Makefile
@@ -86,17 +93,36 @@ check: setup ## format, lint, types, layers: what a commit must pass
 client: setup ## build the CNI client, a static C program (cni-plugin/client)
 	@$(MAKE) --no-print-directory -C cni-plugin/client
 
+# ---------------------------------------------------------------- real runtimes, for tests
+
+# Tests start runtimes of their own, with files of their own: a unit that this installs is masked
+# before it exists, so that none runs. Units that are there already stay as they are.
+.PHONY: runtimes
+runtimes: root ## install containerd, podman and the stock CNI plugins, for tests; nothing is started
+	@for unit in $(RUNTIME_UNITS); do \
+		[ -e /lib/systemd/system/$$unit ] || [ -e /etc/systemd/system/$$unit ] || { \
+			mkdir -p /etc/systemd/system && ln -s /dev/null /etc/systemd/system/$$unit && \
+			echo "masked $$unit: \`systemctl unmask $$unit\` if you want it to run"; }; done
+	@$(call install,$(RUNTIME_PACKAGES))
+
+.PHONY: test-runtimes
+test-runtimes: root setup runtimes ## containerd, podman, cnitool and stock plugins with ours (see: kubernetes, crictl)
+	@$(BIN)/python -m pytest integration/runtimes
+
 # ------------------------------------------------------------- real Kubernetes, for tests
 
 KUBERNETES := 1.36.3
 KUBERNETES_BIN ?= $(CACHE)/kubernetes/v$(KUBERNETES)
 HELM := 4.3.1
 HELM_BIN ?= $(CACHE)/helm/v$(HELM)
-export KUBERNETES_BIN HELM_BIN
+CRICTL := 1.36.0
+CRICTL_BIN ?= $(CACHE)/crictl/v$(CRICTL)
+export KUBERNETES_BIN HELM_BIN CRICTL_BIN
 # By what is in it, not by when it was cloned: a fresh clone finds what another one built.
 digest = $(shell sha256sum $(1) | cut -c1-12)
 KUBERNETES_BUILT := $(KUBERNETES_BIN)/.built-$(call digest,integration/kubernetes/go.sum)
 HELM_BUILT := $(HELM_BIN)/.built-$(call digest,integration/helm/go.sum)
+CRICTL_BUILT := $(CRICTL_BIN)/.built-$(call digest,integration/crictl/go.sum)
 
 .PHONY: kubernetes
 kubernetes: $(KUBERNETES_BUILT) ## build a real control plane from its Go modules, for tests (minutes, once)
@@ -120,6 +146,16 @@ $(HELM_BUILT):
 	@cd integration/helm && GOBIN=$(HELM_BIN) go install -trimpath -ldflags '-s -w' tool
 	@touch $@
 
+.PHONY: crictl
+crictl: $(CRICTL_BUILT) ## build crictl, which asks containerd for pods as kubelet does, for tests (a minute, once)
+
+$(CRICTL_BUILT):
+	@command -v go >/dev/null || { echo "podwire: building crictl needs Go; or set CRICTL_BIN to a folder of it" >&2; exit 1; }
+	@echo "building crictl $(CRICTL) into $(CRICTL_BIN)"
+	@mkdir -p $(CRICTL_BIN)
+	@cd integration/crictl && GOBIN=$(CRICTL_BIN) go install -trimpath -ldflags '-s -w' tool
+	@touch $@
+
 .PHONY: test-kubernetes
 test-kubernetes: root setup ## the tests on a lab with a real control plane (see: kubernetes)
 	@$(BIN)/python -m pytest integration/lab_kubernetes
@@ -136,6 +172,11 @@ bench-feed: root setup ## 100,000 endpoints in a real API server: list, memory, 
 bench-services: root setup ## Services beside kube-proxy and its layout: load, growth, change, connect
 	@$(BIN)/pip install --quiet --editable '.[bench]'
 	@$(BIN)/python bench/services.py $(BENCH_OPTIONS)
+
+.PHONY: bench-cni
+bench-cni: root setup ## pods' networks beside the stock plugins: one by one, many at once, memory
+	@$(call install,containernetworking-plugins)
+	@$(BIN)/python bench/cni.py $(BENCH_OPTIONS)
 
 # --------------------------------------------------------------------- what installs us
 
