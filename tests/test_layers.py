@@ -52,7 +52,6 @@ EFFECTS: dict[str, set[str]] = {
     "sqlite3": {"podwire_cni.lease_file"},
     "pyroute2": {
         "podwire_cni.answers",
-        "podwire_cni.messages",
         "podwire_cni.tbf",
         "podwire_node.routes.overlay_device",
         "podwire_node.routes.routing",

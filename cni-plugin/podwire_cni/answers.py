@@ -7,7 +7,7 @@ Source: linux/rtnetlink.h, if_link.h, if_addr.h, neighbour.h, pkt_sched.h.
 
 import ipaddress
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
@@ -20,7 +20,6 @@ from podwire_cni.family import FAMILIES
 from podwire_cni.plan import Address, Entry, Link, Neighbour, Qdisc, Route
 from podwire_cni.tbf import QdiscMessage
 
-_HEADER_BYTES = 16
 _IFF_UP = 0x01
 _NUD_PERMANENT = 0x80
 _EVERYTHING = {family.socket: family.everything for family in FAMILIES}
@@ -33,29 +32,6 @@ def read_link(link: Link, answer: bytes) -> LinkState:
     message = _decoded(ifinfmsg, answer)
     up = bool(message["flags"] & _IFF_UP)
     return LinkState(link.side, link.name, message.get_attr("IFLA_ADDRESS"), up)
-
-
-def read_index(answer: bytes) -> int:
-    """A link's index: the third field of struct ifinfomsg."""
-    return int.from_bytes(answer[_HEADER_BYTES + 4 : _HEADER_BYTES + 8], sys.byteorder)
-
-
-def read_mtu(answer: bytes) -> int:
-    """A link's MTU in bytes."""
-    return int(_decoded(ifinfmsg, answer).get_attr("IFLA_MTU"))
-
-
-def read_default_routes(answers: Iterable[bytes]) -> list[tuple[int, int]]:
-    """Metric and link's index of each default route with one next hop, the best first."""
-    found = []
-    for answer in answers:
-        # A node has a route for each pod, and decoding them all would take longer than the
-        # pod. The second byte of struct rtmsg is the prefix' length.
-        if answer[_HEADER_BYTES + 1] == 0:
-            message = _decoded(rtmsg, answer)
-            if index := message.get_attr("RTA_OIF"):
-                found.append((message.get_attr("RTA_PRIORITY") or 0, index))
-    return sorted(found)
 
 
 def read_entry(link: Link, answer: bytes) -> Entry | None:

@@ -43,7 +43,7 @@ class Host:
 
     def remove_link(self, name: str) -> bool:
         """Remove a link of the node's; False when there is none. Raises KernelRefused."""
-        from podwire_cni import netlink  # noqa: PLC0415 - see `verbs`
+        from podwire_cni import netlink  # noqa: PLC0415 - VERSION needs no kernel
 
         return netlink.remove_link(name)
 

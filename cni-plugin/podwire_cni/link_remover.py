@@ -19,9 +19,8 @@ import select
 import socket
 import threading
 
-from podwire_cni.answers import read_index
 from podwire_cni.netlink import refusal, remove_index
-from podwire_cni.rtnetlink import Socket
+from podwire_cni.rtnetlink import Socket, link_index
 
 _RTMGRP_LINK = 1  # linux/rtnetlink.h
 _RTM_DELLINK = 17
@@ -119,7 +118,7 @@ def _heard_of(events: Socket, index: int) -> bool:
     return any(
         kind == _RTM_DELLINK
         and message[_FAMILY] == socket.AF_UNSPEC
-        and read_index(message) == index
+        and link_index(message) == index
         for kind, message in told
     )
 

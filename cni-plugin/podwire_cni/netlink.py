@@ -18,29 +18,14 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from podwire_cni import answers, messages
+from podwire_cni import messages
 from podwire_cni.drift import LinkState, State
 from podwire_cni.errors import InterfaceExists, KernelRefused
-from podwire_cni.family import FAMILIES
 from podwire_cni.namespace import inside, write_sysctl
 from podwire_cni.plan import Entry, Link, Plan, Side
-from podwire_cni.rtnetlink import Message, Refused, Socket
+from podwire_cni.rtnetlink import Message, Refused, Socket, link_index
 
-DEFAULT_MTU = 1500
 _LOOPBACK_INDEX = 1  # LOOPBACK_IFINDEX, include/net/flow.h
-# No such table, no such family: nobody has made a route.
-_NO_ROUTES = {errno.ENOENT, errno.EAFNOSUPPORT, errno.EOPNOTSUPP}
-
-
-def default_mtu() -> int:
-    """The MTU of the link that the default route leaves by, IPv4's first, else 1500."""
-    with refusal("host: read default route"), Socket() as node:
-        for family in FAMILIES:
-            routes = _default_routes(node, messages.get_default_routes(family))
-            if routes:
-                (answer,) = node.ask(messages.get_link("host: read uplink", index=routes[0][1]))
-                return answers.read_mtu(answer)
-    return DEFAULT_MTU
 
 
 def apply(plan: Plan, netns: int) -> None:
@@ -141,21 +126,14 @@ def _batch(plan: Plan, link: Link, index: int) -> Iterator[Message]:
         yield messages.install(entry, index)
 
 
-def _default_routes(node: Socket, request: Message) -> list[tuple[int, int]]:
-    try:
-        return answers.read_default_routes(node.ask(request))
-    except Refused as error:
-        if error.number not in _NO_ROUTES:
-            raise
-        return []
-
-
 def _read_side(plan: Plan, link: Link) -> tuple[list[LinkState], list[Entry]]:
     """The link and what it carries, read in the calling thread's namespace."""
+    from podwire_cni import answers  # noqa: PLC0415 - pyroute2, which ADD and DEL need not load
+
     with refusal(f"{link.side}: read"), Socket() as here:
         try:
             (answer,) = here.ask(messages.get_link(link, name=link.name))
-            requests = messages.requests(plan, link.side, answers.read_index(answer))
+            requests = messages.requests(plan, link.side, link_index(answer))
             found = [each for request in requests for each in here.ask(request)]
         except Refused as error:
             # It was not there, or went while it was being read.

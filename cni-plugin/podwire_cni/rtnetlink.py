@@ -16,6 +16,7 @@ import errno
 import os
 import socket
 import struct
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
@@ -35,6 +36,7 @@ _CAP_ACK = 10  # do not send the whole request back
 _EXT_ACK = 11  # refusals with the kernel's reason
 _GET_STRICT_CHK = 12  # dumps heed their filters; since 4.20
 
+HEADER_BYTES = 16
 _HEADER = struct.Struct("=IHHII")  # length, type, flags, sequence, port
 _CODE = struct.Struct("=i")  # struct nlmsgerr begins with it
 _ATTRIBUTE = struct.Struct("=HH")  # length, type
@@ -153,6 +155,16 @@ class Socket:
             yield from _split(self._socket.recv(_RECEIVE))
 
 
+def link_index(message: bytes) -> int:
+    """The index in a message about a link: the third field of struct ifinfomsg."""
+    return int.from_bytes(message[_HEADER.size + 4 : _HEADER.size + 8], sys.byteorder)
+
+
+def header(kind: int, flags: int, length: int) -> bytes:
+    """A message's header, for a body of so many bytes."""
+    return _HEADER.pack(_HEADER.size + length, kind, flags, 0, 0)
+
+
 def _numbered(data: bytes, number: int, flags: int) -> bytes:
     """The message with its length, number and flags, padded for the next one to follow."""
     _, kind, own, _, _ = _HEADER.unpack_from(data)
@@ -174,15 +186,20 @@ def _errno(answer: bytes) -> int:
     return -int(code)
 
 
+def attributes(message: bytes, start: int) -> Iterator[tuple[int, bytes]]:
+    """Type and value of each attribute from a place in a message on."""
+    while start + _ATTRIBUTE.size <= len(message):
+        length, kind = _ATTRIBUTE.unpack_from(message, start)
+        yield kind & _TYPE_MASK, message[start + _ATTRIBUTE.size : start + length]
+        start += max(_ATTRIBUTE.size, length + -length % 4)
+
+
 def _reason(kind: int, flags: int, answer: bytes) -> str:
     """The extended acknowledgement's sentence, after the errno and, if any, the request."""
     if not flags & _NLM_F_ACK_TLVS:
         return ""
     request = _HEADER.size if kind == _NLMSG_ERROR else 0
-    start = _HEADER.size + _CODE.size + request
-    while start + _ATTRIBUTE.size <= len(answer):
-        length, kind = _ATTRIBUTE.unpack_from(answer, start)
-        if kind & _TYPE_MASK == _NLMSGERR_ATTR_MSG:
-            return answer[start + _ATTRIBUTE.size : start + length].rstrip(b"\0").decode()
-        start += max(_ATTRIBUTE.size, length + -length % 4)
+    for kind_, value in attributes(answer, _HEADER.size + _CODE.size + request):
+        if kind_ == _NLMSGERR_ATTR_MSG:
+            return value.rstrip(b"\0").decode()
     return ""

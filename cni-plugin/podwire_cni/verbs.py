@@ -5,9 +5,8 @@
  DEL   link ─► host.forget ─► lease                  and again, in whatever state it all is
 ```
 
-pyroute2 takes most of a call's time to import. STATUS, which runtimes repeat every few
-seconds, and a DEL that finds nothing never load it, so `netlink` is imported where a verb
-first needs the kernel.
+pyroute2, which takes most of a call's time to import, is loaded by CHECK alone: it reads what
+the kernel tells of links (`answers`).
 """
 
 import time
@@ -15,7 +14,7 @@ from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 
-from podwire_cni import namespace
+from podwire_cni import namespace, netlink
 from podwire_cni.attachment import Attachment
 from podwire_cni.config import (
     Network,
@@ -43,6 +42,7 @@ from podwire_cni.leases import LOCK_TIMEOUT, Lease, Leases, boot_id
 from podwire_cni.plan import FORWARDING, Plan, make_plan
 from podwire_cni.result import addresses_on, find_interface, make_result
 from podwire_cni.spec import Command, Environment
+from podwire_cni.uplink import DEFAULT_MTU, default_mtu
 
 # Runtimes call STATUS without a deadline of their own, so it waits only this long.
 _STATUS_LOCK_TIMEOUT = 1.0  # seconds
@@ -86,8 +86,6 @@ class Call:
 
 def add(call: Call) -> JsonObject:
     """Wire the pod. Returns the result; when it raises, nothing is left behind."""
-    from podwire_cni import netlink  # noqa: PLC0415 - see the module's docstring
-
     config, environment = call.config, call.environment
     _require_served(config, call.host)
     with (
@@ -106,7 +104,7 @@ def add(call: Call) -> JsonObject:
         )
         undo.callback(_undo, call.host, leases, attachment)
         call.host.admit(lease, call.deadline)
-        plan = _plan(lease, config, config.runtime.mac, config.mtu or netlink.default_mtu())
+        plan = _plan(lease, config, config.runtime.mac, config.mtu or default_mtu())
         netlink.apply(plan, netns)
         undo.pop_all()
     return make_result(call.version, plan, lease.addresses, environment.netns, config.previous)
@@ -247,10 +245,8 @@ def _require_lease(config: NetworkConfig, attachment: Attachment) -> Lease:
 
 
 def _drift(lease: Lease, config: NetworkConfig, netns: int, pod_mac: str) -> list[str]:
-    from podwire_cni import netlink  # noqa: PLC0415 - see the module's docstring
-
     # A later plugin may have changed the MTU, and the address: prevResult says to what.
-    plan = _plan(lease, config, pod_mac or config.runtime.mac, netlink.DEFAULT_MTU)
+    plan = _plan(lease, config, pod_mac or config.runtime.mac, DEFAULT_MTU)
     return [*_forwarding_drift(plan), *find_drift(plan, netlink.read_state(plan, netns))]
 
 
