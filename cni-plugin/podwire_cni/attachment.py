@@ -7,9 +7,16 @@ pod's for it.
 
 import base64
 import hashlib
+import re
 from dataclasses import dataclass
 
 HOST_PREFIX = "pw"
+_HOST_NAME = re.compile(f"{HOST_PREFIX}[a-z2-7]{{13}}")
+
+
+def is_host_name(name: str) -> bool:
+    """Whether a link's name is one that podwire gives to a host end."""
+    return _HOST_NAME.fullmatch(name) is not None
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -21,6 +21,7 @@ from podwire_cni.runtime import Runtime, parse_runtime
 from podwire_cni.spec import IDENTIFIER
 
 MAXIMUM_BYTES = 1 << 20
+MAXIMUM_PREVIOUS = 1 << 19
 DEFAULT_STATE_DIR = "/run/podwire/cni"
 DEFAULT_COOLDOWN = 30
 # What the specification infers when cniVersion is absent; unsupported here.
@@ -100,8 +101,14 @@ def parse_config(raw: JsonObject, args: Mapping[str, str] | None = None) -> Netw
 
 
 def previous_result(raw: JsonObject) -> JsonObject | None:
-    """`prevResult` as it came, or None. Raises BadConfig unless its lists are lists."""
+    """`prevResult` as it came, or None. Raises BadConfig unless its lists are lists.
+
+    It is a part of the answer, which has its bound too: what could not be answered is refused here,
+    and not when the pod is wired.
+    """
     previous = typed(raw, "prevResult", dict, "an object")
+    if previous and len(json.dumps(previous)) > MAXIMUM_PREVIOUS:
+        raise BadConfig(f"prevResult: larger than {MAXIMUM_PREVIOUS} bytes, as it is answered")
     for key in ("interfaces", "ips", "routes"):
         if previous and previous.get(key) is not None:
             listed(f"prevResult.{key}", previous[key])

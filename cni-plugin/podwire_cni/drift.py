@@ -6,7 +6,7 @@ later plugin's work and are none of our business (SPEC.md, "CHECK").
 
 from dataclasses import dataclass
 
-from podwire_cni.plan import Entry, Link, Plan, Side
+from podwire_cni.plan import FORWARDING, Entry, Link, Plan, Side, Sysctl, strict_source
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +43,16 @@ def find_drift(plan: Plan, state: State) -> list[str]:
     missing = [entry for entry in plan.entries if entry not in state.entries]
     # A missing link needs no list of all that went with it.
     return sentences + [f"{entry} is missing" for entry in missing if entry.side in present]
+
+
+def watched(plan: Plan) -> tuple[Sysctl, ...]:
+    """The sysctls of the plan that CHECK looks at.
+
+    The node-wide switches, and what keeps a pod from borrowing addresses. The links' others are
+    their owner's to change.
+    """
+    source = strict_source(plan.host.name)
+    return tuple(each for each in plan.sysctls if each.path in FORWARDING or each == source)
 
 
 def _link_drift(link: Link, now: LinkState | None) -> list[str]:

@@ -25,7 +25,7 @@ from types import TracebackType
 from typing import Self
 
 from podwire_cni.attachment import Attachment
-from podwire_cni.errors import AddressesExhausted, AddressTaken, BadConfig
+from podwire_cni.errors import AddressesExhausted, AddressTaken, BadConfig, InputOutputFailed
 from podwire_cni.family import IPAddress
 from podwire_cni.lease_file import FILE_NAME, LeaseFile, Row, kept_open
 from podwire_cni.lease_ports import OWNED, LeasePorts, key, words
@@ -146,6 +146,21 @@ class Leases:
             if network is None:
                 return self._leases("TRUE", ())
             return self._leases("network = ?", (network,))
+
+    def readable(self) -> tuple[list[Lease], list[InputOutputFailed]]:
+        """Every lease that can be read, and what is wrong with the others."""
+        found: list[Lease] = []
+        wrong: list[InputOutputFailed] = []
+        with self._file.snapshot():
+            for owner in self._file.rows(
+                "SELECT DISTINCT network, container, interface FROM leases"
+                " WHERE released IS NULL ORDER BY 1, 2, 3"
+            ):
+                try:
+                    found += self._leases(OWNED, key(Attachment(*owner)))
+                except InputOutputFailed as error:
+                    wrong.append(error)
+        return found, wrong
 
     def attachments(self, network: str) -> list[Attachment]:
         """Every attachment of the network that holds a lease, sorted."""

@@ -19,8 +19,9 @@ import select
 import socket
 import threading
 
+from podwire_cni.namespace import link_index
 from podwire_cni.netlink import refusal, remove_index
-from podwire_cni.rtnetlink import Socket, link_index
+from podwire_cni.rtnetlink import Socket, index_in
 
 _RTMGRP_LINK = 1  # linux/rtnetlink.h
 _RTM_DELLINK = 17
@@ -43,14 +44,13 @@ class LinkRemover:
         """
         with refusal(f"host: link del {name}"), Socket(_RTMGRP_LINK) as events:
             # Looked up after subscribing: its end is heard of, whoever brings it about.
-            try:
-                index = socket.if_nametoindex(name)
-            except OSError:
+            index = link_index(name)
+            if index is None:
                 return False
             done, ended = os.pipe()
             try:
                 deletion = _Deletion(name, index, ended, self._turns)
-                return _announced(events, done, index) or deletion.outcome()
+                return _announced(events, done, name, index) or deletion.outcome()
             finally:
                 os.close(done)
 
@@ -94,38 +94,28 @@ class _Deletion(threading.Thread):
         self._turns.release()
 
 
-def _announced(events: Socket, done: int, index: int) -> bool:
+def _announced(events: Socket, done: int, name: str, index: int) -> bool:
     """Wait until the link's end is announced: True; or the deletion is answered: False."""
     poll = select.poll()
     poll.register(events, select.POLLIN)
     poll.register(done, select.POLLIN)
     while True:
         ready = {descriptor for descriptor, _ in poll.poll()}
-        if events.fileno() in ready and _heard_of(events, index):
+        if events.fileno() in ready and _heard_of(events, name, index):
             return True
         if done in ready:
             return False
 
 
-def _heard_of(events: Socket, index: int) -> bool:
+def _heard_of(events: Socket, name: str, index: int) -> bool:
     try:
         # A list: the rest of a datagram is read in any case.
         told = list(events.announcements())
     except OSError as error:
         if error.errno != errno.ENOBUFS:
             raise
-        return not _is_there(index)  # other links' news filled the socket
+        return link_index(name) != index  # other links' news filled the socket
     return any(
-        kind == _RTM_DELLINK
-        and message[_FAMILY] == socket.AF_UNSPEC
-        and link_index(message) == index
+        kind == _RTM_DELLINK and message[_FAMILY] == socket.AF_UNSPEC and index_in(message) == index
         for kind, message in told
     )
-
-
-def _is_there(index: int) -> bool:
-    try:
-        socket.if_indextoname(index)
-    except OSError:
-        return False
-    return True

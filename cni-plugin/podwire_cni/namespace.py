@@ -8,9 +8,11 @@ there: there is no way home that could fail and leave one of the agent's threads
 """
 
 import ctypes
+import errno
 import fcntl
 import os
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,6 +25,8 @@ _CLONE_NEWNET = 0x40000000  # linux/sched.h
 _NS_GET_NSTYPE = 0xB703  # linux/nsfs.h: which CLONE_NEW* a descriptor is
 # The thread's own: with setns() each thread of a process may be somewhere else.
 _OWN = "/proc/thread-self/ns/net"
+_SIOCGIFINDEX = 0x8933  # linux/sockios.h
+_IFNAMSIZ, _IFREQ_BYTES = 16, 40  # struct ifreq: the name, then a union
 _SYSCTL_BYTES = 64  # the files we read hold one number
 
 _T = TypeVar("_T")
@@ -66,18 +70,34 @@ def inside(descriptor: int, work: Callable[[], _T]) -> _T:
     return visit.outcome()
 
 
-def has_link(name: str) -> bool:
-    """Whether the calling thread's namespace has a link of that name."""
-    try:
-        socket.if_nametoindex(name)
-    except OSError:
-        return False
-    return True
+def link_index(name: str) -> int | None:
+    """A link's index in the calling thread's namespace; None when there is none of that name.
+
+    Raises OSError where it cannot be asked: if_nametoindex() says "none" then, too, and a DEL
+    without a free descriptor would release the lease of a pod that lives.
+    """
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as any_socket:
+        request = name.encode().ljust(_IFREQ_BYTES, b"\0")
+        try:
+            answer = fcntl.ioctl(any_socket, _SIOCGIFINDEX, request)
+        except OSError as error:
+            if error.errno == errno.ENODEV:
+                return None
+            raise
+    return int.from_bytes(answer[_IFNAMSIZ : _IFNAMSIZ + 4], sys.byteorder)
 
 
 def read_sysctl(path: str) -> str:
     """The value of a file under /proc/sys, such as `net/ipv4/ip_forward`."""
     return Path("/proc/sys", path).read_text().strip()
+
+
+def has_sysctl(path: str, *values: str) -> bool:
+    """Whether such a file is there and holds one of these."""
+    try:
+        return read_sysctl(path) in values
+    except FileNotFoundError:
+        return False
 
 
 def write_sysctl(path: str, value: str) -> None:

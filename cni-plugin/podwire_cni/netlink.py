@@ -14,16 +14,15 @@ period under the kernel's one rtnl lock.
 
 import errno
 import os
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from podwire_cni import messages
 from podwire_cni.drift import LinkState, State
 from podwire_cni.errors import InterfaceExists, KernelRefused
-from podwire_cni.namespace import inside, write_sysctl
+from podwire_cni.namespace import inside, link_index, write_sysctl
 from podwire_cni.plan import Entry, Link, Plan, Side
-from podwire_cni.rtnetlink import Message, Refused, Socket, link_index
+from podwire_cni.rtnetlink import Message, Refused, Socket, index_in
 
 _LOOPBACK_INDEX = 1  # LOOPBACK_IFINDEX, include/net/flow.h
 
@@ -51,12 +50,9 @@ def remove_link(name: str) -> bool:
 
     False when there is none of that name. Raises KernelRefused.
     """
-    try:
-        index = socket.if_nametoindex(name)
-    except OSError:
-        return False
     with refusal(f"host: link del {name}"), Socket() as node:
-        return remove_index(node, name, index)
+        index = link_index(name)
+        return index is not None and remove_index(node, name, index)
 
 
 def remove_index(node: Socket, name: str, index: int) -> bool:
@@ -117,7 +113,10 @@ def _write_sysctls(plan: Plan, side: Side) -> None:
 
 def _index(link: Link) -> int:
     with refusal(link):
-        return socket.if_nametoindex(link.name)
+        index = link_index(link.name)
+        if index is None:
+            raise OSError(errno.ENODEV, os.strerror(errno.ENODEV))
+        return index
 
 
 def _batch(plan: Plan, link: Link, index: int) -> Iterator[Message]:
@@ -133,7 +132,7 @@ def _read_side(plan: Plan, link: Link) -> tuple[list[LinkState], list[Entry]]:
     with refusal(f"{link.side}: read"), Socket() as here:
         try:
             (answer,) = here.ask(messages.get_link(link, name=link.name))
-            requests = messages.requests(plan, link.side, link_index(answer))
+            requests = messages.requests(plan, link.side, index_in(answer))
             found = [each for request in requests for each in here.ask(request)]
         except Refused as error:
             # It was not there, or went while it was being read.
@@ -153,4 +152,4 @@ def refusal(what: object) -> Iterator[None]:
         words = os.strerror(error.number)
         raise KernelRefused(f"kernel refused `{error.step}`: {words}", error.reason) from error
     except OSError as error:
-        raise KernelRefused(f"kernel refused `{what}`: {error.strerror}") from error
+        raise KernelRefused(f"kernel refused `{what}`: {error.strerror or error}") from error

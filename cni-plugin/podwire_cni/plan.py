@@ -22,9 +22,9 @@ from podwire_cni.family import Family, IPAddress, IPNetwork, IPv6, family_of, ho
 from podwire_cni.limits import Bandwidth
 from podwire_cni.shaping import shape
 
-# IFALIASZ is 256 with its NUL. A namespace has at most 63 characters and a pod's name 253,
-# so the longest pair does not fit and loses its tail.
-_ALIAS_BYTES = 255
+# IFLA_IFALIAS takes 255, its NUL counted. A namespace has at most 63 characters and a pod's
+# name 253, so the longest pair does not fit and loses its tail.
+_ALIAS_BYTES = 254
 
 _IPV4_FORWARDING = "net/ipv4/ip_forward"
 _IPV6_FORWARDING = "net/ipv6/conf/all/forwarding"
@@ -53,11 +53,15 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class Sysctl:
-    """A file under /proc/sys in one side's namespace, and its value."""
+    """A file under /proc/sys in one side's namespace, and its value.
+
+    as_good: other values, which do the same; an ADD does not ask for them.
+    """
 
     side: Side
     path: str
     value: str
+    as_good: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return f"{self.side}: sysctl {self.path} = {self.value}"
@@ -212,14 +216,20 @@ def _localhost(host: Link) -> Sysctl:
     return Sysctl(Side.HOST, f"net/ipv4/conf/{host.name}/route_localnet", "1")
 
 
+def strict_source(host_name: str) -> Sysctl:
+    """The host end drops what does not come from its pod's own IPv4 address.
+
+    Strict reverse path: the route to the pod's address leads back to this link, so a pod that
+    borrows another's is dropped before any policy sees it. Loose (2) drops the same, because the
+    host end has no address of its own (__fib_validate_source, net/ipv4/fib_frontend.c); udev
+    writes it to each new link (systemd's 50-default.conf), and Ubuntu to `all`, which the kernel
+    takes where it is larger.
+    """
+    return Sysctl(Side.HOST, f"net/ipv4/conf/{host_name}/rp_filter", "1", as_good=("2",))
+
+
 def _ipv4_sysctls(host: Link) -> tuple[Sysctl, ...]:
-    return (
-        Sysctl(Side.HOST, _IPV4_FORWARDING, "1"),
-        # Strict reverse path: the route to the pod's address leads back to this link, so a
-        # pod that borrows another's address is dropped before any policy sees it. The
-        # kernel takes the larger of this and `all`, in which 2 (loose) would win.
-        Sysctl(Side.HOST, f"net/ipv4/conf/{host.name}/rp_filter", "1"),
-    )
+    return (Sysctl(Side.HOST, _IPV4_FORWARDING, "1"), strict_source(host.name))
 
 
 def _ipv6_sysctls(host: Link, pod: Link) -> tuple[Sysctl, ...]:

@@ -155,7 +155,7 @@ class Socket:
             yield from _split(self._socket.recv(_RECEIVE))
 
 
-def link_index(message: bytes) -> int:
+def index_in(message: bytes) -> int:
     """The index in a message about a link: the third field of struct ifinfomsg."""
     return int.from_bytes(message[_HEADER.size + 4 : _HEADER.size + 8], sys.byteorder)
 

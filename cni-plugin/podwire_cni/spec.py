@@ -25,7 +25,9 @@ NEWEST_VERSION = SUPPORTED_VERSIONS[-1]
 # Container ids and network names (SPEC.md); \Z because $ would accept a final newline.
 IDENTIFIER = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.\-]*\Z")
 # The kernel's rule for a link's name (dev_valid_name, net/core/dev.c), in bytes.
-_INTERFACE = re.compile(rb"[^\s/:\0]{1,15}\Z")
+_INTERFACE = re.compile(rb"[^\s/:%\0]{1,15}\Z")
+# The first two are all links' settings in /proc/sys/net, which no link's are told apart from.
+_NO_NAMES = frozenset({"all", "default", ".", ".."})
 _KNOWN_ARGS = frozenset(
     {
         "IgnoreUnknown",
@@ -67,7 +69,8 @@ class Environment:
     """One call's parameters, validated as far as the command needs them.
 
     Strings that a command does not require may be empty. `pod` is "namespace/name" where
-    CNI_ARGS tells it, else the container id. `args` are CNI_ARGS, for ADD and CHECK.
+    CNI_ARGS tells both, "name" where it tells that alone, else the container id. `args`
+    are CNI_ARGS, for ADD and CHECK.
     """
 
     command: Command
@@ -154,15 +157,18 @@ def _validate(container: str, interface: str) -> None:
         )
     # Bytes that are not UTF-8 arrive as lone surrogates, which are not printable.
     raw = interface.encode(errors="replace")
-    if interface in {".", ".."} or not interface.isprintable() or not _INTERFACE.match(raw):
+    if interface in _NO_NAMES or not interface.isprintable() or not _INTERFACE.match(raw):
         raise BadEnvironment(
             f"CNI_IFNAME: invalid value {interface!r}",
-            "at most 15 characters, no '/', ':' or white space, not '.' or '..'",
+            "at most 15 characters, no '/', ':', '%' or white space; not all, default, '.' or '..'",
         )
 
 
 def _pod(args: Mapping[str, str]) -> str:
     namespace, name = args.get("K8S_POD_NAMESPACE"), args.get("K8S_POD_NAME")
     pod = f"{namespace}/{name}" if namespace and name else ""
+    # podman tells its container's name so, and no namespace. With a slash it would read as a Pod's.
+    if name and not namespace and "/" not in name:
+        pod = name
     # For people only, so bytes that are not UTF-8 become question marks.
     return pod.encode(errors="replace").decode()

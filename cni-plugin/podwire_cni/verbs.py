@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from podwire_cni import namespace, netlink
 from podwire_cni.attachment import Attachment
@@ -23,7 +24,7 @@ from podwire_cni.config import (
     parse_network,
     valid_attachments,
 )
-from podwire_cni.drift import find_drift
+from podwire_cni.drift import find_drift, watched
 from podwire_cni.errors import (
     AddressesExhausted,
     BadConfig,
@@ -39,7 +40,7 @@ from podwire_cni.family import host_network
 from podwire_cni.fields import JsonObject
 from podwire_cni.host import Host
 from podwire_cni.leases import LOCK_TIMEOUT, Lease, Leases, boot_id
-from podwire_cni.plan import FORWARDING, Plan, make_plan
+from podwire_cni.plan import Plan, make_plan
 from podwire_cni.result import addresses_on, find_interface, make_result
 from podwire_cni.spec import Command, Environment
 from podwire_cni.uplink import DEFAULT_MTU, default_mtu
@@ -94,6 +95,7 @@ def add(call: Call) -> JsonObject:
         ExitStack() as undo,
     ):
         attachment = call.attachment(config.network)
+        before = leases.find(attachment)
         lease = leases.acquire(
             attachment,
             environment.pod,
@@ -103,9 +105,12 @@ def add(call: Call) -> JsonObject:
             ports=config.runtime.ports,
         )
         undo.callback(_undo, call.host, leases, attachment)
-        call.host.admit(lease, call.deadline)
+        if before is not None and before.addresses != lease.addresses:
+            call.host.forget(before)  # the ranges changed between two ADDs
+        call.host.admit(lease, call.deadline, environment.args.get("K8S_POD_UID", ""))
         plan = _plan(lease, config, config.runtime.mac, config.mtu or default_mtu())
         netlink.apply(plan, netns)
+        _require_kept(leases, lease)
         undo.pop_all()
     return make_result(call.version, plan, lease.addresses, environment.netns, config.previous)
 
@@ -119,8 +124,14 @@ def delete(call: Call) -> None:
     attachment = call.attachment(network)
     # Before the database is opened: that it cannot be must not leave the pod its network.
     _unlink(call.host, attachment)
-    with _existing_leases(network) as leases:
-        _release(call.host, leases, attachment)
+    with _existing_leases(network, call) as leases:
+        _detach(call.host, leases, attachment)
+
+
+def detach(host: Host, state_dir: Path, attachment: Attachment) -> None:
+    """What DEL does, for an attachment that is known. Raises CniError."""
+    with Leases(state_dir, boot_id(), create=False) as leases:
+        _detach(host, leases, attachment)
 
 
 def check(call: Call) -> None:
@@ -129,12 +140,12 @@ def check(call: Call) -> None:
     if config.previous is None:
         raise BadConfig("prevResult: missing, CHECK needs it")
     position, mac = find_interface(config.previous, environment.interface)
-    lease = _require_lease(config, call.attachment(config.network))
+    lease = _require_lease(config, call)
     expected = {str(host_network(address)) for address in lease.addresses}
     if missing := sorted(expected - addresses_on(config.previous, position)):
         raise CheckFailed(f"prevResult lacks the leased addresses [{', '.join(missing)}]")
     with namespace.opened(environment.netns, call.netns) as netns:
-        drift = _drift(lease, config, netns, mac)
+        drift = [*_drift(lease, config, netns, mac), *_port_drift(lease, config, call.host)]
     if drift:
         raise CheckFailed(drift[0], "; ".join(drift[1:]))
 
@@ -147,11 +158,12 @@ def collect(call: Call) -> None:
     network = call.network
     valid = valid_attachments(call.raw, network)
     failures = []
-    with _existing_leases(network) as leases:
+    with _existing_leases(network, call) as leases:
         for attachment in leases.attachments(network.name):
             if attachment not in valid:
                 try:
-                    _detach(call.host, leases, attachment)
+                    with call.host.turn(attachment.container, call.deadline):
+                        _detach(call.host, leases, attachment)
                 except CniError as error:
                     failures.append(f"{attachment}: {error}")
     if failures:
@@ -192,12 +204,15 @@ def _require_served(config: NetworkConfig, host: Host) -> None:
 
 def _leases(network: Network, call: Call) -> Leases:
     """The lease database, for whose lock nobody waits beyond the deadline."""
-    patience = max(0.0, min(LOCK_TIMEOUT, call.deadline - time.monotonic()))
-    return Leases(network.state_dir, boot_id(), lock_timeout=patience)
+    return Leases(network.state_dir, boot_id(), lock_timeout=_patience(call))
 
 
-def _existing_leases(network: Network) -> Leases:
-    return Leases(network.state_dir, boot_id(), create=False)
+def _existing_leases(network: Network, call: Call) -> Leases:
+    return Leases(network.state_dir, boot_id(), create=False, lock_timeout=_patience(call))
+
+
+def _patience(call: Call) -> float:
+    return max(0.0, min(LOCK_TIMEOUT, call.deadline - time.monotonic()))
 
 
 def _plan(lease: Lease, config: NetworkConfig, mac: str, mtu: int) -> Plan:
@@ -212,6 +227,13 @@ def _plan(lease: Lease, config: NetworkConfig, mac: str, mtu: int) -> Plan:
     )
 
 
+def _require_kept(leases: Leases, lease: Lease) -> None:
+    """Raise TryAgain when a GC has taken the lease while the pod was wired."""
+    now = leases.find(lease.attachment)
+    if now is None or set(now.addresses) != set(lease.addresses):
+        raise TryAgain(f"the lease of {lease.attachment} was collected meanwhile")
+
+
 def _undo(host: Host, leases: Leases, attachment: Attachment) -> None:
     # What made the ADD fail is what the person has to read; DEL follows and tries again.
     with suppress(CniError):
@@ -221,11 +243,16 @@ def _undo(host: Host, leases: Leases, attachment: Attachment) -> None:
 def _detach(host: Host, leases: Leases, attachment: Attachment) -> None:
     _unlink(host, attachment)
     _release(host, leases, attachment)
+    # Where no turns are kept, an ADD may have made the link between the two. One that makes it
+    # later finds its lease gone, and undoes itself.
+    _unlink(host, attachment)
 
 
 def _unlink(host: Host, attachment: Attachment) -> None:
     # Before the lease goes: nobody may be given an address that a link still carries.
-    if namespace.has_link(attachment.host_name):
+    with netlink.refusal(f"host: link show {attachment.host_name}"):
+        found = namespace.link_index(attachment.host_name)
+    if found is not None:
         host.remove_link(attachment.host_name)
 
 
@@ -236,8 +263,9 @@ def _release(host: Host, leases: Leases, attachment: Attachment) -> None:
         leases.release(attachment)
 
 
-def _require_lease(config: NetworkConfig, attachment: Attachment) -> Lease:
-    with _existing_leases(config.network) as leases:
+def _require_lease(config: NetworkConfig, call: Call) -> Lease:
+    attachment = call.attachment(config.network)
+    with _existing_leases(config.network, call) as leases:
         lease = leases.find(attachment, config.ranges)
     if lease is None:
         raise CheckFailed(f"no lease for {attachment} in network {attachment.network}")
@@ -247,13 +275,20 @@ def _require_lease(config: NetworkConfig, attachment: Attachment) -> Lease:
 def _drift(lease: Lease, config: NetworkConfig, netns: int, pod_mac: str) -> list[str]:
     # A later plugin may have changed the MTU, and the address: prevResult says to what.
     plan = _plan(lease, config, pod_mac or config.runtime.mac, DEFAULT_MTU)
-    return [*_forwarding_drift(plan), *find_drift(plan, netlink.read_state(plan, netns))]
+    return [*find_drift(plan, netlink.read_state(plan, netns)), *_sysctl_drift(plan)]
 
 
-def _forwarding_drift(plan: Plan) -> list[str]:
-    """The node-wide switches; those of the links are their owner's to change."""
+def _port_drift(lease: Lease, config: NetworkConfig, host: Host) -> list[str]:
+    """hostPorts that were asked for are the lease's, and in force."""
+    if not host.serves_ports:
+        return []
+    lost = [port for port in config.runtime.ports if port not in lease.ports]
+    return [*(f"hostPort {port} is not the lease's" for port in lost), *host.lacks(lease)]
+
+
+def _sysctl_drift(plan: Plan) -> list[str]:
     return [
-        f"{sysctl} is missing"
-        for sysctl in plan.sysctls
-        if sysctl.path in FORWARDING and namespace.read_sysctl(sysctl.path) != sysctl.value
+        f"{each} is missing"
+        for each in watched(plan)
+        if not namespace.has_sysctl(each.path, each.value, *each.as_good)
     ]

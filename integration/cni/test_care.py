@@ -28,6 +28,7 @@ MakeNode = Callable[..., Node]
         ("host", "ip link set {link} down", "is down"),
         ("host", "ip link del {link}", "is missing"),
         ("host", "sysctl -q net.ipv4.ip_forward=0", "ip_forward = 1 is missing"),
+        ("host", "sysctl -q net.ipv4.conf.{link}.rp_filter=0", "rp_filter = 1 is missing"),
         ("host", "sysctl -q net.ipv6.conf.all.forwarding=0", "forwarding = 1 is missing"),
     ],
 )
@@ -62,6 +63,8 @@ def test_check_permits_what_a_later_plugin_did(node: Node, pod: Pod) -> None:
     pod.namespace.run("ip", "link", "set", "eth0", "mtu", "1400")
     pod.namespace.run("ip", "link", "add", "eth1", "type", "veth")
     pod.namespace.run("ip", "addr", "add", "192.0.2.77/32", "dev", "eth0")
+    loose = f"net.ipv4.conf.{result['interfaces'][0]['name']}.rp_filter=2"
+    node.namespace.run("sysctl", "-qw", loose)  # as udev does, systemd's 50-default.conf
     result["interfaces"].append({"name": "eth1", "sandbox": pod.namespace.path})
     assert node.call("CHECK", pod, prevResult=result).exit_code == 0
 

@@ -17,7 +17,7 @@ import scratch
 from client_build import build
 
 from podwire_node.cni.listener import SocketUnusable, listen
-from podwire_node.cni.server import _SEATS as SEATS
+from podwire_node.cni.server import _COMING_SEATS as SEATS
 from podwire_node.cni.server import CniServer
 from podwire_node.cni.wire import HEADER_BYTES, Answer, Request, encode_request
 
@@ -165,7 +165,7 @@ def test_a_call_that_was_given_up_while_it_waited_never_begins(
 
 
 def test_a_bounded_number_works_at_once(path: Path, plugin: SlowPlugin) -> None:
-    clients = [started(path, "ADD", f"c{number}") for number in range(40)]
+    clients = [started(path, "ADD", f"c{number}") for number in range(SEATS + 20)]
     scratch.until("as many as may work do", lambda: len(plugin.steps) == SEATS)
     assert answered(started(path, "STATUS")) == (0, b"STATUS")
     going = started(path, "DEL", "other")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 import signal
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -116,6 +117,37 @@ def test_a_pod_nobody_told_of_waits_where_policies_are_and_nowhere_else(
     assert node.call("ADD", new_netns()).exit_code == 0, "a container of nobody's waits not"
 
 
+def test_a_pod_made_anew_under_its_name_waits_for_its_own_labels(
+    node: AttachingNode, new_netns: Callable[[], Netns]
+) -> None:
+    node.deny_all_to(app="vault")
+    node.put_pod("db-0", "first", app="shop")
+    node.put_pod("client", app="client")
+    node.start()
+    client, pod = new_netns(), new_netns()
+    assert node.call("ADD", client, "client").exit_code == 0
+    with ThreadPoolExecutor() as pool, answering(pod, "it is open"):
+        call = pool.submit(node.call, "ADD", pod, "db-0", "second")
+        time.sleep(0.5)
+        assert not call.done(), "what is known is its predecessor"
+        node.put_pod("db-0", "second", app="vault")
+        added = call.result()
+        assert added.exit_code == 0, added
+        assert dialled(client, added.address) == ""
+
+
+def test_an_agent_whose_node_is_not_there_says_so(node: AttachingNode) -> None:
+    own = node.objects / "Node.node1.json"
+    elsewhere = node.folder / "Node.node1.json"
+    own.rename(elsewhere)
+    node.begin()
+    until("it says so", lambda: "Node node1 is not there: is that our name?" in node.log())
+    assert "There is no Node at all; pods here get no network without it" in node.log()
+    elsewhere.rename(own)
+    until("it says that it came", lambda: "Node node1 is there and has podCIDRs" in node.log())
+    assert node.log().count("is not there: is that our name?") == 1
+
+
 def test_a_host_port_answers_when_add_answers_and_not_after_del(
     node: AttachingNode, new_netns: Callable[[], Netns]
 ) -> None:
@@ -129,6 +161,38 @@ def test_a_host_port_answers_when_add_answers_and_not_after_del(
         assert dialled(node.netns, "127.0.0.1", 8080) == "the pod"
         node.stop()
         node.start()
+        assert dialled(node.peer, NODE_ADDRESSES[0], 8080) == "the pod"
+        assert node.call("DEL", pod).exit_code == 0
+    assert "8080" not in node.netns.run("nft", "list", "table", "ip", "podwire-host-ports")
+
+
+@pytest.mark.parametrize("damage", ["a row of another pod", "the file"])
+def test_leases_that_cannot_be_read_take_no_host_port_away(
+    node: AttachingNode, new_netns: Callable[[], Netns], damage: str
+) -> None:
+    node.start()
+    pod, other = new_netns(), new_netns()
+    mapping = {"hostPort": 8080, "containerPort": 80, "protocol": "tcp"}
+    with answering(pod, "the pod"):
+        assert node.call("ADD", pod, runtimeConfig={"portMappings": [mapping]}).exit_code == 0
+        assert node.call("ADD", other).exit_code == 0
+        node.stop()
+        database = node.state / "leases.db"
+        whole = database.read_bytes()
+        if damage == "the file":
+            database.write_bytes(b"no database " * 1000)
+        else:
+            with closing(sqlite3.connect(database)) as file, file:
+                file.execute(
+                    "UPDATE leases SET allocated = 'soon' WHERE container = ?", (other.name,)
+                )
+        node.begin()
+        until("it is told", lambda: "not known" in node.log())
+        until("the rest is in force", lambda: "policy" in node.netns.run("nft", "list", "tables"))
+        assert dialled(node.peer, NODE_ADDRESSES[0], 8080) == "the pod"
+        if damage == "the file":
+            database.write_bytes(whole)  # read again soon
+        until("it serves", lambda: node.call("STATUS").exit_code == 0, 30)
         assert dialled(node.peer, NODE_ADDRESSES[0], 8080) == "the pod"
         assert node.call("DEL", pod).exit_code == 0
     assert "8080" not in node.netns.run("nft", "list", "table", "ip", "podwire-host-ports")

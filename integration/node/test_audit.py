@@ -201,6 +201,7 @@ def test_a_pod_that_died_without_a_del_leaves_nothing(node: Node) -> None:
 
 def test_the_link_of_a_lost_lease_is_removed(node: Node) -> None:
     pod, other = node.add(), node.add()
+    node.remember(other)
     with Leases(node.place.state_dir, boot_id()) as leases:
         leases.release(attachment(pod))
     node.audits(0, 59)
@@ -233,6 +234,7 @@ def test_a_lost_lease_does_not_take_its_addresses_next_owner_along(node: Node) -
         wanted = [ipaddress.ip_address(each) for each in addresses]
         leases.acquire(attachment(config), config.name, OFFERED, 0, wanted=wanted)
     node.call("ADD", config)
+    node.remember(config)
     assert node.addresses(config) == addresses
     node.audits_in_silence()
     assert node.traces() == ([attachment(config).host_name], [config.name])
@@ -319,6 +321,55 @@ def test_a_hardware_address_that_a_later_plugin_gave_is_followed(node: Node) -> 
     assert macs == {v4: "02:00:00:00:00:09", v6: "02:00:00:00:00:09"}
 
 
+def test_a_pod_borrows_an_address_for_as_long_as_rp_filter_is_off_and_no_longer(
+    node: Node,
+) -> None:
+    pod, borrowed = borrower(node)
+    node.netns.run("sysctl", "-qw", "net.ipv4.conf.all.rp_filter=0")
+    assert not sends(pod, borrowed, node)
+    node.netns.run("sysctl", "-qw", f"net.ipv4.conf.{attachment(pod).host_name}.rp_filter=0")
+    assert sends(pod, borrowed, node)
+    assert node.findings() == ["source-unchecked"]
+    node.audits(0, 5)
+    assert node.repaired == [Kind.SOURCE_UNCHECKED]
+    assert not sends(pod, borrowed, node)
+    assert node.findings() == []
+
+
+@pytest.mark.parametrize("where", ["all", "LINK"])
+def test_a_loose_rp_filter_as_distributions_set_it_lets_nobody_borrow(
+    node: Node, where: str
+) -> None:
+    pod, borrowed = borrower(node)
+    which = where.replace("LINK", attachment(pod).host_name)
+    node.netns.run("sysctl", "-qw", f"net.ipv4.conf.{which}.rp_filter=2")
+    assert not sends(pod, borrowed, node)
+    assert node.findings() == []
+
+
+def borrower(node: Node) -> tuple[scratch.Netns, str]:
+    """A pod with another pod's IPv4 address beside its own, and that address."""
+    pod, other = node.add(), node.add()
+    borrowed = node.addresses(other)[0]
+    pod.run("ip", "addr", "add", f"{borrowed}/32", "dev", "eth0")
+    assert sends(pod, node.addresses(pod)[0], node)
+    return pod, borrowed
+
+
+def sends(pod: scratch.Netns, source: str, node: Node) -> bool:
+    """Whether what the pod sends from an address is taken by the node."""
+    before = _received(node)
+    pod.run("ping", "-n", "-c1", "-W1", "-I", source, "192.0.2.1", check=False)
+    return _received(node) > before
+
+
+def _received(node: Node) -> int:
+    """Echo requests that the node's own ICMP has seen."""
+    lines = node.netns.run("cat", "/proc/net/snmp").splitlines()
+    names, values = (line.split() for line in lines if line.startswith("Icmp:"))
+    return int(values[names.index("InEchos")])
+
+
 # ------------------------------------------------------------------- evidence of life
 
 
@@ -348,10 +399,12 @@ def test_a_pod_that_lives_keeps_its_addresses_without_a_link(node: Node) -> None
     assert node.lease(pod) is None, "its namespace is gone, whatever libcni remembers"
 
 
-def test_nothing_is_removed_where_nobody_can_tell_who_lives(node: Node) -> None:
+@pytest.mark.parametrize("cache", ["none", "empty"])
+def test_nothing_is_removed_where_nobody_can_tell_who_lives(node: Node, cache: str) -> None:
     pod = node.add()
     addresses = node.addresses(pod)
-    node.place.results.rmdir()
+    if cache == "none":
+        node.place.results.rmdir()
     with Leases(node.place.state_dir, boot_id()) as leases:
         leases.release(attachment(pod))
     node.audits(0, 60, 120)

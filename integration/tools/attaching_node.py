@@ -104,10 +104,10 @@ class AttachingNode:
         hidden.write_text(json.dumps(document))
         hidden.rename(self.objects / f"{kind}.{name}.json")
 
-    def put_pod(self, name: str, **labels: str) -> None:
+    def put_pod(self, name: str, uid: str = "", **labels: str) -> None:
         """A pod of this node, which the API server knows no address of yet."""
         spec = {"nodeName": NODE, "containers": [{"name": "main"}]}
-        self.put("Pod", name, metadata={"labels": labels}, spec=spec)
+        self.put("Pod", name, metadata={"labels": labels, "uid": uid}, spec=spec)
 
     def deny_all_to(self, **labels: str) -> None:
         """A policy that lets nobody reach the pods with these labels."""
@@ -144,7 +144,7 @@ class AttachingNode:
     # ---------------------------------------------------------------------------- calls
 
     def call(
-        self, command: str, pod: Netns | None = None, name: str = "", **keys: object
+        self, command: str, pod: Netns | None = None, name: str = "", uid: str = "", **keys: object
     ) -> Called:
         """A call by the client. name: of the Pod in `default`, else nobody's container."""
         environ = {"CNI_COMMAND": command, "CNI_PATH": str(self.client.parent)}
@@ -156,6 +156,8 @@ class AttachingNode:
             }
         if name:
             environ["CNI_ARGS"] = f"K8S_POD_NAMESPACE=default;K8S_POD_NAME={name}"
+        if uid:
+            environ["CNI_ARGS"] += f";K8S_POD_UID={uid}"
         config = {
             "cniVersion": "1.1.0",
             "name": "podnet",

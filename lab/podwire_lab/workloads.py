@@ -221,7 +221,7 @@ class LabPodStatus(PodStatus, frozen=True):
 class LabPod(Pod, frozen=True, kw_only=True):
     """A pod as the runner needs it. Its spec is required: a pod runs something."""
 
-    metadata: LabMeta
+    metadata: LabMeta  # type: ignore[assignment]  # it has a uid too, which core's keep differently
     spec: LabPodSpec
     status: LabPodStatus = LabPodStatus()
 

@@ -33,6 +33,7 @@ from podwire_node.intake import Intake
 from podwire_node.own_pods import OwnPods
 from podwire_node.parts import make_parts
 from podwire_node.programmer import Programmer
+from podwire_node.reports.own_node import OwnNode
 from podwire_node.reports.reporter import Reporter
 from podwire_node.reports.status import StatusFile, resident_mb, seconds_since_start
 from podwire_node.reports.summary import Summary
@@ -66,6 +67,7 @@ class Agent:
         self._pods = PodNetwork(config, own, self._intake, self._parts, self._stack)
         self._reporter = Reporter(config.node, server, self._stack)
         self._summary = Summary(config, self._intake, self._parts, self._pods)
+        self._own_node = OwnNode(config)
 
     def run(self) -> None:
         """Work until told to leave. Raises FeedError if the source cannot be read at the start."""
@@ -158,6 +160,8 @@ class Agent:
         if self._ready_seconds is None and synced:
             self._ready_seconds = seconds_since_start()
             log.info("ready after %.2f s, %.1f MB resident", self._ready_seconds, resident_mb())
+        if self._summary.nodes_are_read:
+            self._own_node.look(self._intake.snapshot, self._summary.mine)
         counted = [part.metrics for part in self._parts if part.metrics]
         if self._status_file is not None or counted:
             status = self._summary.status(self._ready_seconds, self._reporter.letters)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from podwire_core.backoff import Backoff
 from podwire_core.errors import FeedError, ObjectError
@@ -34,6 +34,7 @@ class Intake:
         self.problem = ""
         self._feed = feed
         self._own = own
+        self._listeners: list[Callable[[], object]] = []
         self._backoff = Backoff()
 
     @property
@@ -78,4 +79,12 @@ class Intake:
 
     def take(self, changes: Iterable[Change]) -> Sequence[Change]:
         """Put changes into the snapshot; those that were news to it."""
-        return [change for change in changes if self.snapshot.apply(change)]
+        news = [change for change in changes if self.snapshot.apply(change)]
+        if news:
+            for heard in self._listeners:
+                heard()
+        return news
+
+    def listen(self, heard: Callable[[], object]) -> None:
+        """Call this whenever the snapshot has changed, before anyone acts on it."""
+        self._listeners.append(heard)

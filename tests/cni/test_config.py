@@ -67,6 +67,7 @@ def test_unknown_keys_are_tolerated() -> None:
         ("cooldownSeconds", "30"),
         ("prevResult", []),
         ("prevResult", {"ips": "none"}),
+        ("prevResult", {"dns": "\N{GRINNING FACE}" * 50_000}),  # 200 KB that come, 600 that go
     ],
 )
 def test_a_wrong_value_is_reported_with_its_key(key: str, value: object) -> None:

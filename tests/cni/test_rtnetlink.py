@@ -31,8 +31,8 @@ def link(index: int) -> Message:
 
 def test_after_an_overrun_the_link_itself_is_asked_for() -> None:
     with Overrun() as events:
-        assert link_remover._heard_of(events, NOBODY)
-        assert not link_remover._heard_of(events, LOOPBACK)
+        assert link_remover._heard_of(events, "pwnosuchlink", NOBODY)
+        assert not link_remover._heard_of(events, "lo", LOOPBACK)
 
 
 def test_a_single_question_has_one_answer() -> None:

@@ -59,6 +59,9 @@ def test_an_unknown_command_is_refused(word: str) -> None:
         ("CNI_CONTAINERID", "abc\n"),
         ("CNI_CONTAINERID", "ä"),
         ("CNI_IFNAME", "."),
+        ("CNI_IFNAME", "all"),
+        ("CNI_IFNAME", "default"),
+        ("CNI_IFNAME", "a%d"),
         ("CNI_IFNAME", ".."),
         ("CNI_IFNAME", "a/b"),
         ("CNI_IFNAME", "a:b"),
@@ -85,6 +88,8 @@ def test_a_well_formed_container_id_is_taken(value: str) -> None:
     [
         ("", "abc"),
         ("K8S_POD_NAMESPACE=default", "abc"),
+        ("K8S_POD_NAME=pet", "pet"),  # as podman tells its container's name
+        ("K8S_POD_NAME=kube-system/coredns", "abc"),
         ("K8S_POD_NAME=web;K8S_POD_NAMESPACE=default", "default/web"),
         ("IgnoreUnknown=1;FOO=bar;K8S_POD_NAMESPACE=default;K8S_POD_NAME=web;", "default/web"),
         ("FOO=bar;IgnoreUnknown=true", "abc"),

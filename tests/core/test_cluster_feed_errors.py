@@ -12,10 +12,10 @@ from podwire_core.feed.api_server import ApiServer
 from podwire_core.feed.cluster import ClusterFeed
 from podwire_core.feed.interface import Batch
 from podwire_core.feed.reflector import Event, Listed, Message, Trouble
-from podwire_core.objects import Node, ObjectMeta, ObjectName, Pod
+from podwire_core.objects import Node, ObjectName, Pod, PodMeta
 
 NAME = ObjectName("shop", "one")
-GOOD = Pod(ObjectMeta("one", "shop"))
+GOOD = Pod(PodMeta("one", "shop"))
 ERROR = ObjectError("server", "Pod shop/one", "status.podIP", "is no address")
 OTHER = ObjectError("server", "Pod shop/one", "spec", "is no object")
 REFUSED = ObjectError("", "", "", "server/api/v1/pods: 403")

@@ -16,9 +16,10 @@ from audit_node import PORTS, UPLINK, AuditNode, addresses, attachment, link
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from podwire_cni.attachment import is_host_name
 from podwire_cni.family import IPAddress
 from podwire_node.cni.audit.audit import Audit
-from podwire_node.cni.audit.comparison import find, is_ours
+from podwire_node.cni.audit.comparison import find
 from podwire_node.cni.audit.findings import Kind
 from podwire_node.cni.audit.remembered import read_remembered
 from podwire_node.cni.audit.steps import Delete, LeaseAgain, RemoveLink
@@ -28,9 +29,11 @@ V4, V6 = addresses(1)
 
 
 def wired() -> AuditNode:
+    """Two pods; a runtime of whose memory the second one tells that it is the node's."""
     node = AuditNode()
     node.add(1)
     node.add(2)
+    node.remember(2)
     return node
 
 
@@ -97,6 +100,13 @@ def unreadable_cache(node: AuditNode) -> None:
     gone_lease(node)
 
 
+def other_runtimes_cache(node: AuditNode) -> None:
+    """A folder that was made for a mount, or holds another runtime's pods."""
+    node.remembered = {}
+    node.remember(9)
+    gone_lease(node)
+
+
 def other_ranges(node: AuditNode) -> None:
     gone_lease(node)
     node.put_route(_address("192.0.2.9"), 101)
@@ -104,6 +114,17 @@ def other_ranges(node: AuditNode) -> None:
 
 def link_down(node: AuditNode) -> None:
     node.links[101] = replace(node.links[101], up=False)
+
+
+def source_unchecked(node: AuditNode) -> None:
+    node.links[101] = replace(node.links[101], checks_source=False)
+
+
+def source_unchecked_of_ipv6_alone(node: AuditNode) -> None:
+    source_unchecked(node)
+    node.leases[attachment(1)] = replace(node.leases[attachment(1)], addresses=(V6,))
+    node.routes = {each for each in node.routes if each.address != V4}
+    del node.neighbours[101, V4]
 
 
 def no_route(node: AuditNode) -> None:
@@ -181,8 +202,11 @@ TABLE: list[tuple[Callable[[AuditNode], None], list[str]]] = [
     (known_pod_without_lease, [f"link-of-live-pod {NAME}"]),
     (dead_pod_without_lease, [f"link-without-lease {NAME}"]),
     (unreadable_cache, [f"link-unjudged {NAME}"]),
+    (other_runtimes_cache, [f"link-unjudged {NAME}"]),
     (other_ranges, [f"link-unjudged {NAME}"]),
     (link_down, [f"link-down {NAME}"]),
+    (source_unchecked, [f"source-unchecked {NAME}"]),
+    (source_unchecked_of_ipv6_alone, []),
     (no_route, [f"route-missing {V4}"]),
     (other_pods_route, [f"route-elsewhere {V4}", f"route-stray {V4}"]),
     (other_pods_better_route, [f"route-elsewhere {V6}", f"route-stray {V6}"]),
@@ -421,8 +445,8 @@ def test_a_refused_repair_waits_as_long_as_the_first_time() -> None:
 
 @pytest.mark.parametrize("name", ["pwd", "pwdzdwyupsv5bz", "pwdzdwyupsv5bz1", "PWdzdwyupsv5bzf"])
 def test_other_links_are_not_ours(name: str) -> None:
-    assert not is_ours(name)
-    assert is_ours(attachment(1).host_name)
+    assert not is_host_name(name)
+    assert is_host_name(attachment(1).host_name)
 
 
 # --------------------------------------------------------------------- libcni's memory

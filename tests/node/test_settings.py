@@ -339,6 +339,13 @@ def test_settings_that_do(flags: dict[str, object]) -> None:
 # ------------------------------------------------------------------------------ the file
 
 
+def test_mistakes_are_told_by_setting() -> None:
+    found = settled({"mtu": "7", "node": "no name"})
+    assert [sentence.split(":")[0] for sentence in found.mistakes_of({"mtu"})] == ["--mtu"]
+    assert len(found.mistakes_of({"mtu", "node"})) == 2
+    assert found.mistakes_of({"routing"}) == []
+
+
 def test_a_file_is_read_by_flag_or_variable(tmp_path: Path) -> None:
     path = tmp_path / "c.yaml"
     path.write_text("node: n1\nfeed: /objects\ncomponents: [proxy]\n")

@@ -15,6 +15,7 @@ from podwire_cni.leases import Lease
 from podwire_cni.ports import PortMapping
 from podwire_node.cni.audit.steps import (
     BringUp,
+    CheckSource,
     Delete,
     LeaseAgain,
     PutNeighbour,
@@ -26,8 +27,9 @@ from podwire_node.cni.audit.steps import (
     RemoveRoute,
     Step,
 )
-from podwire_node.cni.audit.view import HostRoute, Link, Neighbour, Remembered, View
+from podwire_node.cni.audit.view import HostRoute, Link, Remembered, View
 from podwire_node.cni.audit.world import RepairError
+from podwire_node.cni.neighbours import Neighbour
 
 RANGES = (ipaddress.ip_network("10.244.1.0/24"), ipaddress.ip_network("fd00:10:244:1::/64"))
 PORTS = (PortMapping(8080, 80, "tcp"),)
@@ -167,6 +169,8 @@ class AuditNode:
         match step:
             case BringUp(down):
                 self.links[down.index] = replace(self.links[down.index], up=True)
+            case CheckSource(loose):
+                self.links[loose.index] = replace(self.links[loose.index], checks_source=True)
             case PutRoute(address, way):
                 self.put_route(address, way.index)
             case PutNeighbour(address, way, mac):

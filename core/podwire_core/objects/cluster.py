@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import msgspec
 from msgspec.structs import force_setattr
 
 from podwire_core.family import canonical_address, canonical_network
 from podwire_core.objects.base import (
+    Annotations,
     ClusterObject,
     KubernetesObject,
     Label,
@@ -169,9 +171,33 @@ class PodStatus(Struct, frozen=True):
         self._set_canonical("pod_ip", canonical_address)
 
 
+class PodAnnotations(Annotations, frozen=True):
+    """What kubelet writes on the Pod that shows a static one: that one's uid."""
+
+    mirror: str = msgspec.field(default="", name="kubernetes.io/config.mirror")
+
+
+class PodMeta(ObjectMeta, frozen=True):
+    """uid: as the Pod's node has it, which tells it from an earlier one of its name.
+
+    A static pod has its uid before the API server hears of it, and its mirror there another one
+    (kubelet, pkg/kubelet/pod/mirror_client.go). "" where nobody says it.
+    """
+
+    uid: str = ""
+    annotations: PodAnnotations | None = None
+
+    def __post_init__(self) -> None:
+        """Nothing else of the annotations is kept."""
+        if self.annotations is not None:
+            force_setattr(self, "uid", self.annotations.mirror or self.uid)
+            force_setattr(self, "annotations", None)
+
+
 class Pod(KubernetesObject, frozen=True):
     """A pod: its labels, its node, its addresses, its named ports."""
 
+    metadata: PodMeta
     spec: PodSpec = PodSpec()
     status: PodStatus = PodStatus()
 

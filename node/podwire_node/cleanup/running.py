@@ -11,6 +11,7 @@ from pathlib import Path
 _PROC = Path("/proc")
 _MAX_BYTES = 4096
 _COMMANDS = {b"agent", b"proxy"}
+_PYTHONS_WORDS = 4  # among which it names what it runs, behind options of its own
 
 
 def our_agents(proc: Path = _PROC) -> list[int]:
@@ -47,13 +48,18 @@ def _words(folder: Path) -> list[bytes]:
 
 
 def _is_agent(words: Sequence[bytes]) -> bool:
-    """`podwire agent …`, also as `python -m podwire_node agent …`; but for who only cleans up."""
+    """`podwire agent …`, also as `python -m podwire_node agent …`; but for who only cleans up.
+
+    Who has started one and waits for its end (sudo, timeout, tini) has its words too, and is none.
+    """
     if any(word.startswith(b"--cleanup") for word in words):
         return False
-    names = [word.rpartition(b"/")[2] for word in words[:4]]
+    names = [word.rpartition(b"/")[2] for word in words[:_PYTHONS_WORDS]]
+    if names and not names[0].startswith(b"python"):
+        names = names[:1]
     return any(
         name in {b"podwire", b"podwire_node"} and following in _COMMANDS
-        for name, following in zip(names, words[1:5], strict=False)
+        for name, following in zip(names, words[1:], strict=False)
     )
 
 

@@ -31,13 +31,14 @@ _UNHEARD = 1000
 class Notice:
     """A lease that came or went. The thread waits for settle(), or for nothing.
 
+    uid: of the Kubernetes Pod, "" where the runtime does not say it.
     awaited: what is not in the kernel yet; the loop writes it, the thread quotes it.
     """
 
-    __slots__ = ("_lock", "awaited", "came", "lease")
+    __slots__ = ("_lock", "awaited", "came", "lease", "uid")
 
-    def __init__(self, lease: Lease, *, came: bool) -> None:
-        self.lease, self.came = lease, came
+    def __init__(self, lease: Lease, *, came: bool, uid: str = "") -> None:
+        self.lease, self.came, self.uid = lease, came, uid
         self.awaited = "the agent's loop"
         # A lock is all of an Event that one waiter needs, at a fifth of its cost.
         self._lock = threading.Lock()
@@ -84,12 +85,12 @@ class Admission:
 
     # ------------------------------------------------------------- in the calls' threads
 
-    def admit(self, lease: Lease, deadline: float) -> None:
+    def admit(self, lease: Lease, deadline: float, uid: str = "") -> None:
         """Return when the pod's policy and hostPorts are in force.
 
-        deadline: by time.monotonic(). Raises TryAgain that names what is not.
+        deadline: by time.monotonic().  uid: see Notice. Raises TryAgain that names what is not.
         """
-        notice = Notice(lease, came=True)
+        notice = Notice(lease, came=True, uid=uid)
         if self.is_open and not lease.ports:
             self._put(notice)
             return
@@ -98,6 +99,10 @@ class Admission:
             raise TryAgain(f"waited in vain for {notice.awaited}")
         if notice.awaited:
             raise TryAgain(notice.awaited)
+
+    def announce(self, lease: Lease) -> None:
+        """A pod that came before the loop knew of it; nobody waits."""
+        self._put(Notice(lease, came=True))
 
     def leave(self, lease: Lease) -> None:
         """The pod's policy and hostPorts are needed no more; waits for the latter alone."""

@@ -7,7 +7,8 @@
 ```
 
 A pod that the feed has not told of is waited for where its namespace has policies: nobody can
-say which of them select it. Elsewhere nothing can, and it goes on.
+say which of them select it. Elsewhere nothing can, and it goes on. A pod made anew under its name
+is another one, with labels of its own: its uid tells them apart.
 """
 
 from __future__ import annotations
@@ -44,17 +45,27 @@ class AttachedPods:
         self._ports = ports if isinstance(ports, PodPorts) else None
         self._waiting: list[Notice] = []
         self.admission = Admission(serves_ports=self._ports is not None)
+        intake.listen(self._heed)
 
     def begin(self, state_dir: Path) -> None:
-        """Take in the pods that are attached already."""
-        try:
-            with Leases(state_dir, boot_id(), create=False) as leases:
-                known = leases.all()
-        except CniError as error:
-            log.error("cni: pods that run are not known: %s", error)  # noqa: TRY400 - a sentence
-            return
-        for lease in known:
+        """Take in the pods that are attached already.
+
+        Where their leases cannot be read, hostPorts that are in force stay until they can.
+        """
+        known = _attached(state_dir)
+        for lease in known or ():
             self._intake.take(self._came(lease))
+        if known is None and self._ports is not None:
+            self._ports.hold(lambda: self._learned(state_dir))
+
+    def _learned(self, state_dir: Path) -> bool:
+        """Whether the leases can be read by now; then the loop hears of each."""
+        known = _attached(state_dir)
+        for lease in known or ():
+            self.admission.announce(lease)
+            if self._ports is not None:
+                self._ports.came(lease)  # before its next sync, which is about to come
+        return known is not None
 
     def fileno(self) -> int:
         """Readable when there is something to hear()."""
@@ -76,9 +87,7 @@ class AttachedPods:
 
     def settle(self) -> None:
         """To be called after each sync: lets those go on whose pod is in force."""
-        self.admission.is_open = self._policy is None or (
-            self._is_in_force(self._policy) and not self._intake.snapshot.has(NetworkPolicy)
-        )
+        self.admission.is_open = self._concerns_nobody()
         if not self._waiting:
             return
         question = _Question(self._intake.snapshot)
@@ -96,6 +105,17 @@ class AttachedPods:
         refuse(self._waiting)
         self._waiting.clear()
         self.admission.close()
+
+    def _heed(self) -> None:
+        """The snapshot has changed: from now on, and not from the sync on, who comes waits."""
+        if not self._concerns_nobody():
+            self.admission.is_open = False
+
+    def _concerns_nobody(self) -> bool:
+        """Whether no policy can select a pod, as far as the snapshot and the kernel tell."""
+        if self._policy is None:
+            return True
+        return self._is_in_force(self._policy) and not self._intake.snapshot.has(NetworkPolicy)
 
     def _came(self, lease: Lease) -> list[Change]:
         addresses = [str(address) for address in lease.addresses]
@@ -127,18 +147,26 @@ class AttachedPods:
         if not self._is_in_force(self._policy):
             return "the NetworkPolicies to be in the kernel"
         name = pod_name(lease)
-        if name is None or self._knows(name) or name.namespace not in question.with_policies:
+        if name is None or name.namespace not in question.with_policies:
             return ""
-        return f"Pod {name}, which the feed has not told of, in a namespace with NetworkPolicies"
+        if self._knows(name, notice.uid):
+            return ""
+        which = f"{name} (uid {notice.uid})" if notice.uid else str(name)
+        return f"Pod {which}, which the feed has not told of, in a namespace with NetworkPolicies"
 
     @staticmethod
     def _is_in_force(part: Part) -> bool:
         return part.begun and part.work.in_sync
 
-    def _knows(self, name: ObjectName) -> bool:
-        """A Pod of another node is an earlier one of that name."""
+    def _knows(self, name: ObjectName, uid: str) -> bool:
+        """A Pod of another node or another uid is an earlier one of that name.
+
+        uid: "" where the runtime does not say it; a folder's Pods may have none either.
+        """
         pod = self._intake.snapshot.get(Pod, name)
-        return pod is not None and pod.spec.node_name == self._node
+        if pod is None or pod.spec.node_name != self._node:
+            return False
+        return not (uid and pod.metadata.uid) or uid == pod.metadata.uid
 
 
 class _Question:
@@ -155,6 +183,19 @@ class _Question:
             every = self._snapshot.all(NetworkPolicy)
             self._namespaces = frozenset(each.name.namespace for each in every)
         return self._namespaces
+
+
+def _attached(state_dir: Path) -> list[Lease] | None:
+    """The leases, but for those that cannot be read; None where that is the file itself."""
+    try:
+        with Leases(state_dir, boot_id(), create=False) as leases:
+            known, wrong = leases.readable()
+    except CniError as error:
+        log.error("cni: pods that run are not known: %s: %s", error, error.details)  # noqa: TRY400 - a sentence
+        return None
+    for each in wrong:
+        log.error("cni: a pod that runs is not known: %s: %s", each, each.details)
+    return known
 
 
 def pod_name(lease: Lease) -> ObjectName | None:

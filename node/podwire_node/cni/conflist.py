@@ -27,6 +27,27 @@ _CAPABILITIES = ("bandwidth", "ips", "mac", "ipRanges")
 _SERVED = ("portMappings", *_CAPABILITIES)
 
 
+class Entry(msgspec.Struct, frozen=True):
+    """What a conflist of ours says of pods: their CIDRs, and their MTU, 0 where it says none."""
+
+    ranges: tuple[str, ...] = ()
+    mtu: int = 0
+
+
+class _Written(msgspec.Struct):
+    name: str = ""
+    plugins: tuple[Entry, ...] = ()
+
+
+def read_conflist(content: bytes) -> Entry:
+    """What `conflist` wrote; nothing of what is no conflist of ours."""
+    try:
+        written = msgspec.json.decode(content, type=_Written)
+    except msgspec.DecodeError:
+        return Entry()
+    return written.plugins[0] if written.name == NETWORK and written.plugins else Entry()
+
+
 def conflist(
     pod_cidrs: Sequence[str], mtu: int, plugin: str, socket: Path | None, state_dir: Path
 ) -> bytes:

@@ -57,9 +57,13 @@ class Connection:
         deadline = time.monotonic() + _READ_SECONDS
         self._wait_until(deadline)
         # Nearly always this is all of it.
-        first, descriptors, _, _ = socket.recv_fds(self._socket, _PIECE, 1, socket.MSG_CMSG_CLOEXEC)
+        first, descriptors, flags, _ = socket.recv_fds(
+            self._socket, _PIECE, 1, socket.MSG_CMSG_CLOEXEC
+        )
         netns = descriptors[0] if descriptors else None
         try:
+            if flags & socket.MSG_CTRUNC:
+                raise WireError("the pod's namespace was lost: the agent has no descriptor free")
             yield self._rest(first, deadline), netns
         finally:
             if netns is not None:

@@ -15,17 +15,16 @@ its UDP answers to a stranger.
 from __future__ import annotations
 
 import logging
-import socket
-import struct
 import threading
 import time
 from collections.abc import Iterable
 from contextlib import ExitStack
 from ipaddress import IPv4Address, IPv6Address
 
+from podwire_cni.rtnetlink import Refused, Socket
 from podwire_core.conntrack import Conntrack
 from podwire_core.errors import ConntrackError
-from podwire_core.netlink import MAX_TOLD, ROUTE, Conversation, Message, attribute, attributes
+from podwire_node.cni.neighbours import Neighbours
 from podwire_node.pace import Pace
 
 log = logging.getLogger(__name__)
@@ -47,8 +46,7 @@ class Forgetter:
         self._changed = threading.Condition()
         with ExitStack() as stack:
             self._conntrack = _conntrack(stack)
-            self._neighbours = Neighbours()
-            stack.callback(self._neighbours.close)
+            self._neighbours = Neighbours(stack.enter_context(Socket()))
             self._sockets = stack.pop_all()
         self._thread = threading.Thread(target=self._work, name="forget-addresses", daemon=True)
         self._thread.start()
@@ -110,48 +108,13 @@ class Forgetter:
         try:
             if self._conntrack is not None:
                 self._conntrack.forget(sorted(map(str, addresses)))
-            self._neighbours.forget({each.packed for each in addresses})
-        except (ConntrackError, OSError) as error:
+            # What was set by hand goes with its link.
+            learnt = self._neighbours.learnt({each.packed for each in addresses})
+            self._neighbours.remove(learnt)
+        except (ConntrackError, OSError, Refused) as error:
             log.warning("connections of %d released addresses stay: %s", len(addresses), error)
         except Exception:  # the thread must live
             log.exception("connections of released addresses")
-
-
-class Neighbours:
-    """The neighbour entries of the network namespace it was made in; for one thread.
-
-    Raises OSError (linux/neighbour.h).
-    """
-
-    _GET, _DELETE = 30, 29  # RTM_*NEIGH
-    _NDMSG = struct.Struct("=BxxxiHBB")  # family, link, state, flags, type
-    _DESTINATION = 1  # NDA_DST
-    _PERMANENT = 0x80  # NUD_PERMANENT
-
-    def __init__(self) -> None:
-        self._conversation = Conversation(ROUTE)
-
-    def close(self) -> None:
-        """Give back the socket."""
-        self._conversation.close()
-
-    def forget(self, addresses: set[bytes]) -> None:
-        """Forget what was learnt of packed addresses. What was set by hand goes with its link."""
-        head = self._NDMSG.pack(socket.AF_UNSPEC, 0, 0, 0, 0)
-        found = [
-            self._deletion(body, destination)
-            for body in self._conversation.dump(Message(self._GET, head))
-            if (destination := attributes(body, self._NDMSG.size).get(self._DESTINATION, b""))
-            in addresses
-            and not self._NDMSG.unpack_from(body)[2] & self._PERMANENT
-        ]
-        for start in range(0, len(found), MAX_TOLD):
-            self._conversation.tell(found[start : start + MAX_TOLD])
-
-    def _deletion(self, body: bytes, destination: bytes) -> Message:
-        family, link, *_ = self._NDMSG.unpack_from(body)
-        head = self._NDMSG.pack(family, link, 0, 0, 0)
-        return Message(self._DELETE, head + attribute(self._DESTINATION, destination))
 
 
 def _conntrack(stack: ExitStack) -> Conntrack | None:

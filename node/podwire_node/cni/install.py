@@ -23,6 +23,8 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from podwire_node.cni.conflist import Entry, read_conflist
+
 CONFLIST = "10-podwire.conflist"
 CLIENT = "podwire"
 
@@ -37,6 +39,8 @@ _READ = (".conf", ".conflist", ".json")
 
 _PRIVATE = 0o600  # CIS Kubernetes benchmark 1.1.9; runtimes are root
 _PROGRAM = 0o755
+
+_MAX_CONFLIST = 64 * 1024
 
 
 class ClientMissing(Exception):  # noqa: N818 - the word for it
@@ -76,6 +80,15 @@ def built_client(places: Sequence[Path] = CLIENT_PLACES) -> bytes:
             return place.read_bytes()
     where = " or ".join(str(place) for place in places)
     raise ClientMissing(f"there is no CNI client in {where}: `make client` builds it")
+
+
+def installed_entry(folder: Path) -> Entry:
+    """What the conflist of ours in a runtime's folder says; nothing where there is none."""
+    try:
+        with (folder / CONFLIST).open("rb") as file:
+            return read_conflist(file.read(_MAX_CONFLIST))
+    except OSError:
+        return Entry()
 
 
 def rivals(folder: Path) -> list[str]:

@@ -11,7 +11,7 @@ from typing import cast
 
 import click
 
-from podwire_node.settings.config import InForce, resolve
+from podwire_node.settings.config import DEFAULT, resolve
 
 _CONF_DIR, _BIN_DIR, _SOCKET = "/etc/cni/net.d", "/opt/cni/bin", "/run/podwire/cni.sock"
 _SETTINGS = ("cniConfDir", "cniBinDir", "cniSocket", "cniStateDir", "cniPlugin", "mtu")
@@ -24,7 +24,9 @@ _SETTINGS = ("cniConfDir", "cniBinDir", "cniSocket", "cniStateDir", "cniPlugin",
 @click.option("--cni-socket", metavar="PATH", help=f"Where the agent serves.  [{_SOCKET}]")
 @click.option("--cni-state-dir", metavar="DIR", help="Where the agent keeps its leases.")
 @click.option("--cni-plugin", metavar="podwire|podwire-cni", help="The conflist's plugin.")
-@click.option("--mtu", metavar="BYTES", help="Of pods' links; 0 leaves it to the plugin.")
+@click.option(
+    "--mtu", metavar="BYTES", help="Of pods' links, 0: by the plugin; else what is there."
+)
 @click.option(
     "--pod-cidrs",
     metavar="CIDRS",
@@ -50,8 +52,11 @@ def install(
     only when the agent says that it can serve ADD: a runtime that finds it starts pods. An agent
     with --cni-conf-dir and --cni-bin-dir does all this by itself, and keeps it so.
 
+    The plugin podwire-cni needs no agent. It has to be in the folder of plugins already, say as a
+    symbolic link: it is bound to the Python it was installed with.
+
     Folders come from options, PODWIRE_… variables and the agent's file, in this order. Exits with
-    1 when something could not be installed.
+    1 when something is not there and could not be installed.
 
     \b
     Examples:
@@ -76,7 +81,7 @@ def install(
             state_dir=Path(str(values["cniStateDir"])),
             plugin=str(values["cniPlugin"]),
             pod_cidrs=tuple(filter(None, (each.strip() for each in pod_cidrs.split(",")))),
-            mtu=cast("int", values["mtu"]),
+            mtu=cast("int | None", values["mtu"]),
             patience=patience,
             dry_run=dry_run,
         ).rows()
@@ -93,14 +98,9 @@ def install(
 def _settings(flags: Mapping[str, str | None]) -> Mapping[str, object]:
     """What this command needs of the agent's settings; what else an agent lacks is no matter."""
     found = resolve(flags, os.environ)
-    wrong = _mistakes(found)
-    if wrong:
+    if wrong := found.mistakes_of(_SETTINGS):
         raise click.ClickException("\n".join(wrong))
-    return {key: found.settings[key].value for key in _SETTINGS}
-
-
-def _mistakes(found: InForce) -> list[str]:
-    if not found.settings:  # the file cannot be read
-        return list(found.mistakes)
-    ours = {f" {key}:" for key in _SETTINGS if key in found.wrong}
-    return [sentence for sentence in found.mistakes if any(key in sentence for key in ours)]
+    values = {key: found.settings[key].value for key in _SETTINGS}
+    if found.settings["mtu"].origin == DEFAULT:
+        values["mtu"] = None  # nobody said so, and an agent may have worked it out
+    return values

@@ -1,11 +1,15 @@
 """What `podwire install` puts in place, in this order, and what became of each.
 
-client      always first: a conflist that names a program that is not there fails every pod
+program     always first: a conflist that names a program that is not there fails every pod.
+            The client is put there; podwire-cni, which is bound to its Python, has to be there
 conflist    when podCIDRs are known, and the agent says that it can serve ADD
 """
 
 from __future__ import annotations
 
+import os
+import shlex
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -15,7 +19,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from podwire_node.cni.conflist import NETWORK, SERVED_PLUGIN, conflist
+from podwire_node.cni.conflist import SERVED_PLUGIN, conflist
 from podwire_node.cni.install import (
     CLIENT,
     CONFLIST,
@@ -24,14 +28,13 @@ from podwire_node.cni.install import (
     conflist_differs,
     install_client,
     install_conflist,
+    installed_entry,
     rivals,
 )
 from podwire_node.cni.serving_agent import refusal
 
 if TYPE_CHECKING:
     from rich.table import Table
-
-_MAX_CONFLIST = 64 * 1024
 
 
 class Outcome(StrEnum):
@@ -61,8 +64,9 @@ class Row:
 class Installation:
     """Where, and what for.
 
-    pod_cidrs: empty, those that a conflist of ours names already are kept.  mtu: bytes, 0 leaves
-    it to the plugin.  patience: seconds that the agent has until it must serve ADD.
+    pod_cidrs, mtu: empty and None keep what a conflist of ours says already, which an agent may
+    have written.  mtu: bytes, 0 leaves it to the plugin.  patience: seconds that the agent has
+    until it must serve ADD.
     """
 
     bin_dir: Path
@@ -71,16 +75,15 @@ class Installation:
     state_dir: Path
     plugin: str = SERVED_PLUGIN
     pod_cidrs: Sequence[str] = ()
-    mtu: int = 0
+    mtu: int | None = None
     patience: float = 0.0
     dry_run: bool = False
 
     def rows(self) -> Iterator[Row]:
         """Put in place what differs; a row a file."""
-        client = self._client() if self.plugin == SERVED_PLUGIN else None
-        if client is not None:
-            yield client
-        yield self._conflist(client)
+        program = self._client() if self.plugin == SERVED_PLUGIN else self._program()
+        yield program
+        yield self._conflist(program)
         yield from self._rivals()
 
     def _client(self) -> Row:
@@ -90,18 +93,28 @@ class Installation:
             lambda: install_client(self.bin_dir),
         )
 
-    def _conflist(self, client: Row | None) -> Row:
+    def _program(self) -> Row:
+        path = self.bin_dir / self.plugin
+        if path.is_file() and os.access(path, os.X_OK):
+            return Row("plugin", path, Outcome.UNCHANGED)
+        ours = Path(sys.executable).with_name(self.plugin)
+        why = f"runtimes find no such program: ln -s {shlex.quote(str(ours))} {self.bin_dir}/"
+        return Row("plugin", path, Outcome.FAILED, why)
+
+    def _conflist(self, program: Row) -> Row:
         path = self.conf_dir / CONFLIST
-        cidrs = self.pod_cidrs or _ranges(path)
+        there = installed_entry(self.conf_dir)
+        cidrs = self.pod_cidrs or there.ranges
+        mtu = there.mtu if self.mtu is None else self.mtu
         if not cidrs:
             why = "podCIDRs are not known: give --pod-cidrs, or let the agent write it"
-            return Row("conflist", path, Outcome.LEFT, why)
+            return Row("conflist", path, Outcome.FAILED, why)
         try:
-            content = conflist(cidrs, self.mtu, self.plugin, self.socket, self.state_dir)
+            content = conflist(cidrs, mtu, self.plugin, self.socket, self.state_dir)
         except ValueError as error:
             return Row("conflist", path, Outcome.FAILED, str(error))
-        if client is not None and client.outcome is Outcome.FAILED:
-            return Row("conflist", path, Outcome.LEFT, "the client that it names is not there")
+        if program.outcome is Outcome.FAILED:
+            return Row("conflist", path, Outcome.LEFT, "the program that it names is not there")
         why = self._waits_for(path, content)
         if why and not self.dry_run:
             return Row("conflist", path, Outcome.FAILED, why)
@@ -150,7 +163,9 @@ def rows_table(rows: Sequence[Row]) -> Table:
     from rich.table import Table  # noqa: PLC0415 - the agent draws no tables
     from rich.text import Text  # noqa: PLC0415 - same
 
-    table = Table("What", "File", "Outcome", "Why")
+    table = Table("What")
+    for name in ("File", "Outcome", "Why"):
+        table.add_column(name, overflow="fold")  # a path that is cut cannot be looked at
     for row in rows:
         outcome = Text(row.outcome, _STYLE.get(row.outcome, "green"))
         table.add_row(row.what, Text(str(row.path)), outcome, Text(row.why))
@@ -165,27 +180,6 @@ def rows_json(rows: Sequence[Row], *, dry_run: bool) -> str:
     ]
     document = {"dryRun": dry_run, "rows": shown}
     return msgspec.json.format(msgspec.json.encode(document), indent=2).decode()
-
-
-class _Plugin(msgspec.Struct):
-    ranges: tuple[str, ...] = ()
-
-
-class _Written(msgspec.Struct):
-    name: str = ""
-    plugins: tuple[_Plugin, ...] = ()
-
-
-def _ranges(path: Path) -> Sequence[str]:
-    """The podCIDRs that a conflist of ours names; none where there is none."""
-    try:
-        if path.stat().st_size > _MAX_CONFLIST:
-            return ()
-        written = msgspec.json.decode(path.read_bytes(), type=_Written)
-    except (OSError, msgspec.DecodeError):
-        return ()
-    ours = written.name == NETWORK and written.plugins
-    return written.plugins[0].ranges if ours else ()
 
 
 def _call(content: bytes) -> bytes:

@@ -16,7 +16,7 @@ from typing import TypeAlias
 from podwire_cni import plugin
 from podwire_cni.host import Host
 from podwire_node.cni.readiness import Readiness
-from podwire_node.cni.refusal import Refusal
+from podwire_node.cni.refusal import UNAVAILABLE, Refusal, error_code
 from podwire_node.cni.wire import Answer, Request
 
 #: Performs a call. The descriptor is the pod's namespace, if there is one, and stays the
@@ -39,8 +39,9 @@ class AgentPlugin:
     def __call__(self, request: Request, netns: int | None, deadline: float) -> Answer:
         """See Plugin."""
         outcome = plugin.run(request.environ, request.stdin, self._host, netns, deadline)
-        if request.command == "STATUS" and not outcome.exit_code:
-            verdict = self._readiness.verdict
-            if verdict is not None:
-                raise Refusal(*verdict)
-        return Answer(outcome.exit_code, outcome.stdout.encode())
+        answer = Answer(outcome.exit_code, outcome.stdout.encode())
+        verdict = self._readiness.verdict if request.command == "STATUS" else None
+        # 51 is the worse news of the two, and told where 50 would be true as well.
+        if verdict is not None and error_code(answer) in {0, UNAVAILABLE}:
+            raise Refusal(*verdict)
+        return answer

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from podwire_node.cni.agent_host import AgentHost
     from podwire_node.cni.attached_pods import AttachedPods
     from podwire_node.cni.audit import Auditor
-    from podwire_node.cni.server import CniServer
+    from podwire_node.cni.turns import Turns
     from podwire_node.metrics import Metrics
     from podwire_node.routes.node_routes import NodeRoutes
 
@@ -84,7 +84,7 @@ class PodNetwork:
 
     @property
     def mtu(self) -> int:
-        """What pods' links should have; 0: whatever the plugin finds."""
+        """What pods' links should have, in bytes; 0 when no uplink of ours is known."""
         return self._routes.mtu if self._routes else 0
 
     @property
@@ -108,15 +108,18 @@ class PodNetwork:
         """To be called once the first sync is in the kernel; answers when to try again."""
         if self._conflist is None:
             return None
+        from podwire_cni.uplink import DEFAULT_MTU  # noqa: PLC0415 - policies alone need none of it
+
         self._pod_cidrs = mine.pod_cidrs if mine else ()
-        return self._conflist.sync(now, self._pod_cidrs, self.mtu)
+        # Without an uplink it is what the plugin would find, after a look at each pod's route.
+        return self._conflist.sync(now, self._pod_cidrs, self.mtu or DEFAULT_MTU)
 
     @contextmanager
     def _serving(self) -> Iterator[None]:
         """Answer CNI calls inside the block. Raises SocketUnusable, OSError."""
         from podwire_node.cni.agent_host import AgentHost  # noqa: PLC0415 - only who serves needs it
         from podwire_node.cni.plugin import AgentPlugin  # noqa: PLC0415 - same
-        from podwire_node.cni.server import CniServer  # noqa: PLC0415 - same
+        from podwire_node.cni.server import CniServer, make_turns  # noqa: PLC0415 - same
 
         attached, state = self._attached, Path(self._config.cni_state_dir)
         if attached is None:
@@ -125,20 +128,21 @@ class PodNetwork:
         # large table in force each would wait the default of 5 ms: an ADD takes 29 ms, not 70.
         sys.setswitchinterval(0.0005)
         with ExitStack() as stack:
-            host = AgentHost(state, attached.admission)
+            turns = make_turns()
+            host = AgentHost(state, attached.admission, turns, attached.with_ports)
             stack.callback(host.close)
             host.forget_released()
             plugin = AgentPlugin(host, self._readiness)
             metrics = next((part.metrics for part in self._parts if part.metrics), None)
             counted = metrics.cni if metrics else lambda *_: None
             socket = Path(self._config.cni_socket)
-            server = CniServer(socket, state, plugin=plugin, counted=counted)
+            server = CniServer(socket, state, plugin=plugin, turns=turns, counted=counted)
             stack.enter_context(server)
-            stack.enter_context(self._audit(host, server, metrics))
+            stack.enter_context(self._audit(host, turns, metrics))
             stack.callback(attached.close)  # the loop has ended: nobody waits for it any more
             yield
 
-    def _audit(self, host: AgentHost, server: CniServer, metrics: Metrics | None) -> Auditor:
+    def _audit(self, host: AgentHost, turns: Turns, metrics: Metrics | None) -> Auditor:
         """What compares leases, links and routes while calls are answered."""
         from podwire_node.cni.audit import Auditor, Place  # noqa: PLC0415 - see _serving
 
@@ -148,7 +152,7 @@ class PodNetwork:
             mapped=self._attached.with_ports if host.serves_ports and self._attached else None,
         )
         told = metrics.cni_repaired if metrics else lambda _kind: None
-        return Auditor(place, host, server.turns.taken, lambda kind: told(kind.word))
+        return Auditor(place, host, turns.taken, lambda kind: told(kind.word))
 
 
 def _attached_pods(

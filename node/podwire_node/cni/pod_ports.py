@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from podwire_cni.attachment import Attachment
 from podwire_cni.leases import Lease
 from podwire_core.nft.kernel import Nft
@@ -11,6 +13,7 @@ from podwire_core.snapshot import Snapshot
 from podwire_node.host_ports import HostPorts
 from podwire_node.programmer import Programmer
 
+_RETRY = 10.0  # seconds until leases that could not be read are read again
 _NOTHING = Snapshot()  # hostPorts depend on no object
 
 
@@ -21,8 +24,21 @@ class PodPorts(Programmer):
         self._ports = HostPorts()
         #: Whose hostPorts are kept; replaced as a whole, for readers in other threads.
         self.attachments: frozenset[Attachment] = frozenset()
+        self._learned: Callable[[], bool] | None = None
         tables = self._ports.tables
         super().__init__("host-ports", self._ports, Owner(nft, tables), Monitor(tables))
+
+    def hold(self, learned: Callable[[], bool]) -> None:
+        """Touch nothing in the kernel until this says that the pods are known."""
+        self._learned = learned
+
+    def sync(self, now: float) -> float | None:
+        """See Work."""
+        if self._learned is not None:
+            if not self._learned():
+                return now + _RETRY
+            self._learned = None
+        return super().sync(now)
 
     def came(self, lease: Lease) -> None:
         """A pod has exactly these hostPorts now."""

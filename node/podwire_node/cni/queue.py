@@ -34,7 +34,6 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import json
 import logging
 import os
 import stat
@@ -47,7 +46,16 @@ from pathlib import Path
 
 from podwire_node.cni.plugin import Plugin
 from podwire_node.cni.queued_call import QUEUE_FILES, SUFFIX, NoCallError, fnv1a, read_call
-from podwire_node.cni.refusal import BAD_ENVIRONMENT, BAD_JSON, Refusal, later
+from podwire_node.cni.refusal import (
+    BAD_CONFIG,
+    BAD_ENVIRONMENT,
+    BAD_JSON,
+    INCOMPATIBLE_VERSION,
+    INPUT_OUTPUT_FAILED,
+    Refusal,
+    error_of,
+    later,
+)
 from podwire_node.cni.turns import Late, Turns
 from podwire_node.cni.wire import Request
 
@@ -55,7 +63,7 @@ _log = logging.LoggerAdapter(logging.getLogger(__name__), {"component": "cni"})
 
 _LISTED = 4 * QUEUE_FILES  # clients that count at the same time may leave some more
 _ATTEMPTS = 20
-_HOPELESS = frozenset({1, BAD_ENVIRONMENT, BAD_JSON, 7})
+_HOPELESS = frozenset({INCOMPATIBLE_VERSION, BAD_ENVIRONMENT, BAD_JSON, BAD_CONFIG})
 _TEMPORARY = ".tmp"
 _CLIENTS_LIFE = 120.0  # a client ends within a minute, so an older temporary file is nobody's
 _LOCK_PAUSE = 0.02  # flock() has no deadline of its own
@@ -75,7 +83,8 @@ class DeletionQueue:
 
     def prepare(self) -> None:
         """Make the folder, for root alone, and clear what killed clients began. Raises OSError."""
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for each in (*reversed(self.folder.parents), self.folder):
+            each.mkdir(mode=0o700, exist_ok=True)  # parents=True would make them as umask has it
         _require_private(self.folder)
         oldest = time.time() - _CLIENTS_LIFE
         with os.scandir(self.folder) as entries:
@@ -92,6 +101,9 @@ class DeletionQueue:
         """
         left = 0
         for name in self._names():
+            if time.monotonic() >= deadline:
+                left += 1
+                continue
             try:
                 container = read_call(self.folder / name).container
             except FileNotFoundError:
@@ -144,21 +156,14 @@ class DeletionQueue:
         except NoCallError as error:
             return self._drop(name, str(error))
         except OSError as error:
-            return self._is_done(name, (5, error.strerror or str(error)))
+            return self._is_done(name, (INPUT_OUTPUT_FAILED, error.strerror or str(error)))
 
     def _outcome(self, request: Request, deadline: float) -> tuple[int, str]:
         """Error code, 0 for success, and message."""
         try:
-            answer = self._plugin(request, None, deadline)
+            return error_of(self._plugin(request, None, deadline))
         except Refusal as refusal:
             return refusal.code, refusal.message
-        if answer.exit_code == 0:
-            return 0, ""
-        try:
-            error = json.loads(answer.stdout)
-            return int(error["code"]), str(error["msg"])
-        except (ValueError, LookupError, TypeError):
-            return 5, f"the plugin ended with {answer.exit_code}"
 
     def _is_done(self, name: str, outcome: tuple[int, str]) -> bool:
         """Whether the file is gone after this outcome."""

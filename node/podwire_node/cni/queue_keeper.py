@@ -1,10 +1,14 @@
 """Replays queued DELs: all there are before anyone is served, and then whenever some come.
 
-enter ─► replay, at most 20 s ─► a thread: folder changed ─► replay ─► some left? back off
+enter ─► replay, at most 2 s ─► a thread: folder changed ─► replay ─► some left? back off
+
+The agent's loop is who enters: policies and Services wait as long. What is left then is no
+promise broken, as an ADD performs the DELs of its own container first (DeletionQueue.settle).
 """
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import select
@@ -21,7 +25,7 @@ from podwire_node.cni.turns import Turns
 
 _log = logging.LoggerAdapter(logging.getLogger(__name__), {"component": "cni"})
 
-_AT_START = 20.0  # an ADD that waits for us waits not much longer
+_AT_START = 2.0
 _AT_ONCE = 30.0
 _FAREWELL = 5.0
 
@@ -30,7 +34,7 @@ class QueueKeeper:
     """A context manager: to be entered before the socket listens, left when it does no more.
 
     Its thread stays in the network namespace of the thread that enters. Entering raises OSError
-    when the folder cannot be used.
+    when the folder cannot be used, or no thread can be had.
     """
 
     def __init__(self, queue: DeletionQueue, turns: Turns) -> None:
@@ -50,7 +54,7 @@ class QueueKeeper:
             self._thread = threading.Thread(
                 target=self._run, args=(events, left), name="cni-queue", daemon=True
             )
-            self._thread.start()
+            _start(self._thread)
             self._closing = stack.pop_all()
         return self
 
@@ -95,3 +99,10 @@ class QueueKeeper:
         except Exception:  # noqa: BLE001 - one call's fault is not the next one's
             _log.exception("a queued DEL failed by a fault of podwire's own; please report it")
             return 1
+
+
+def _start(thread: threading.Thread) -> None:
+    try:
+        thread.start()
+    except RuntimeError as error:  # a limit of processes is reached, which passes
+        raise OSError(errno.EAGAIN, f"queued DELs: {error}") from error

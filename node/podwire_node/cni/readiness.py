@@ -11,10 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from podwire_node.cni.refusal import LIMITED, UNAVAILABLE
 from podwire_node.parts import Part
 from podwire_node.programmer import Programmer
-
-UNAVAILABLE, LIMITED = 50, 51
 
 
 class Readiness:

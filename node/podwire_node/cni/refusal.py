@@ -3,10 +3,10 @@
 | code | when                                                                     |
 |------|--------------------------------------------------------------------------|
 | 4    | CNI_COMMAND is none that needs the agent                                 |
-| 5    | the message cannot be understood, or the plugin cannot be started        |
-| 6    | stdin is not one JSON object                                             |
-| 11   | the call's turn did not come, the plugin hung, or the agent is leaving   |
-| 50   | the same, of a STATUS                                                    |
+| 5    | the message cannot be understood, or the answer is too long to be told   |
+| 11   | the call's turn did not come, or the agent is leaving                    |
+| 50   | the same, of a STATUS; the agent is not ready                            |
+| 51   | a STATUS while something that is in force has failed                     |
 
 All other codes are the plugin's.
 """
@@ -17,11 +17,13 @@ import msgspec
 
 from podwire_node.cni.wire import Answer, Request
 
+INCOMPATIBLE_VERSION = 1
 BAD_ENVIRONMENT = 4
 INPUT_OUTPUT_FAILED = 5
 BAD_JSON = 6
+BAD_CONFIG = 7
 TRY_AGAIN = 11
-UNAVAILABLE = 50
+UNAVAILABLE, LIMITED = 50, 51
 
 NEWEST_VERSION = "1.1.0"  # what an error is spelled in before the configuration is read
 
@@ -44,16 +46,23 @@ class Refusal(Exception):  # noqa: N818 - the word for it
 
 def error_code(answer: Answer) -> int:
     """The code of the error object that an answer is; 0 of a success."""
+    return error_of(answer)[0]
+
+
+def error_of(answer: Answer) -> tuple[int, str]:
+    """Code and message of the error object that an answer is; 0 and "" of a success."""
     if not answer.exit_code:
-        return 0
+        return 0, ""
     try:
-        return msgspec.json.decode(answer.stdout, type=_Error).code
-    except msgspec.MsgspecError:
-        return INPUT_OUTPUT_FAILED
+        error = msgspec.json.decode(answer.stdout, type=_Error)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return INPUT_OUTPUT_FAILED, f"exit code {answer.exit_code} without a reason"
+    return error.code, error.msg
 
 
 class _Error(msgspec.Struct):
     code: int
+    msg: str = ""
 
 
 def later(request: Request, message: str) -> Refusal:

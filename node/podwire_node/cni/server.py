@@ -47,9 +47,8 @@ _log = logging.LoggerAdapter(logging.getLogger(__name__), {"component": "cni"})
 
 _CONNECTIONS = 128
 _SPARE = 8  # threads that wait for calls; more of them end when theirs is answered
-# Of ADDs, and again of all others. rtnetlink has one lock for the node, and the leases another:
-# 4 to 16 give the same number of pods a second on two cores.
-_SEATS = 8
+_SEATS = 8  # rtnetlink has one lock for the node, and the leases another
+_COMING_SEATS = 64  # ADDs that wait for their Pod or its policy hold up no others
 _ROOT = 0
 # Less than the client waits (cni-plugin/client/call.c), so that it hears why.
 _PATIENCE = {"STATUS": 4.5}
@@ -61,11 +60,17 @@ _FAREWELL = 5.0  # what running calls get when the agent ends
 Counted = Callable[[str, int, float], object]
 
 
+def make_turns() -> Turns:
+    """Turns as this server hands them out."""
+    return Turns(_SEATS, _COMING_SEATS)
+
+
 class CniServer:
     """A context manager: answers calls while it is entered.
 
     socket: path of the UNIX socket; a stale one is replaced.  state_dir: the leases' folder,
-    with the queue of DELs in it.  plugin: performs a call.
+    with the queue of DELs in it.  plugin: performs a call.  turns: who else works on containers
+    shares them.
 
     Entering raises SocketUnusable (podwire_node.cni.listener), or OSError where the queue cannot
     be used. Calls work in the network namespace of the thread that enters.
@@ -77,17 +82,19 @@ class CniServer:
         state_dir: Path,
         *,
         plugin: Plugin,
+        turns: Turns | None = None,
         counted: Counted = lambda *_: None,
     ) -> None:
         self._path = socket
         self._plugin = plugin
         self._counted = counted
-        self._turns = Turns(_SEATS)
+        self._turns = turns or make_turns()
         self._queue = DeletionQueue(state_dir / "queue", plugin)
         self._ending = threading.Event()
         self._guard = threading.Lock()
         self._threads: set[threading.Thread] = set()
         self._idle = 0
+        self._deaf = False  # told that no call can be accepted
         self._closing = ExitStack()
 
     def __enter__(self) -> Self:
@@ -109,11 +116,6 @@ class CniServer:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
-
-    @property
-    def turns(self) -> Turns:
-        """Who may work when, for whoever else works on containers."""
-        return self._turns
 
     @property
     def calls(self) -> int:
@@ -168,14 +170,19 @@ class CniServer:
         """The next client; None when we are ending."""
         while True:
             try:
-                return listener.accept()[0]
+                accepted = listener.accept()[0]
             except OSError as error:
                 # No descriptor is free, or we are ending, which ends the wait too.
                 if self._ending.wait(1.0):
                     with self._guard:
                         self._idle -= 1
                     return None
-                _log.warning("%s: cannot accept a CNI call: %s", self._path, error)
+                if not self._deaf:  # every thread that waits gets here, each second
+                    _log.warning("%s: cannot accept CNI calls: %s", self._path, error)
+                self._deaf = True
+            else:
+                self._deaf = False
+                return accepted
 
     def _is_last(self) -> bool:
         """Accept no more; whether nobody else does, and there may be one more."""
@@ -212,8 +219,12 @@ class CniServer:
                 answer = self._answer(request, netns, connection)
         except WireError as error:
             answer = Refusal(INPUT_OUTPUT_FAILED, f"the agent got no CNI call: {error}").answer
-        if answer is not None:
+        if answer is None:
+            return
+        try:
             connection.answer(answer)
+        except WireError as error:  # a GC that has failed for thousands of pods
+            connection.answer(Refusal(INPUT_OUTPUT_FAILED, str(error)).answer)
 
     def _answer(self, request: Request, netns: int | None, connection: Connection) -> Answer | None:
         """The call's answer, counted; None when nobody waits for it any more."""

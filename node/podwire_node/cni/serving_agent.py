@@ -13,24 +13,19 @@ import time
 from contextlib import closing
 from pathlib import Path
 
-import msgspec
-
 from podwire_core.backoff import Backoff
 from podwire_node.cni.folder_events import FolderEvents
+from podwire_node.cni.refusal import error_of
 from podwire_node.cni.wire import (
     ANSWER_BYTES,
     ANSWER_MAGIC,
     HEADER_BYTES,
+    Answer,
     Request,
     encode_request,
 )
 
 _ASKING = 5.0  # seconds for one call, as the client has it
-
-
-class _Error(msgspec.Struct):
-    code: int = 0
-    msg: str = ""
 
 
 def refusal(path: Path, config: bytes, patience: float) -> str:
@@ -67,7 +62,8 @@ def _asked(path: Path, config: bytes) -> str:
             output = _received(agent, length)
     except OSError as error:
         return f"no agent answers there: {error.strerror or error}"
-    return "" if code == 0 else _said(output)
+    said, why = error_of(Answer(code, output))
+    return f"the agent cannot serve: {why} (code {said})" if said else ""
 
 
 def _received(agent: socket.socket, length: int) -> bytes:
@@ -78,11 +74,3 @@ def _received(agent: socket.socket, length: int) -> bytes:
             raise ConnectionAbortedError("it hung up without an answer")
         pieces += piece
     return bytes(pieces)
-
-
-def _said(output: bytes) -> str:
-    try:
-        error = msgspec.json.decode(output, type=_Error)
-    except msgspec.DecodeError:
-        return "the agent cannot serve, and does not say why"
-    return f"the agent cannot serve: {error.msg} (code {error.code})"

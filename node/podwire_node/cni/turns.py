@@ -5,7 +5,8 @@
  others ──► the container's turn ──► one of N seats more ─► plugin
 ```
 
-An ADD may wait for its pod's policy with its seat taken, so pods that go have seats of their own.
+An ADD may wait for its pod's policy with its seat taken: there are many of those seats, and pods
+that go have others.
 
 The specification forbids a runtime to have two calls for one container. But a runtime that
 gave an ADD up sends a DEL while the ADD still runs; the DEL has to come after it.
@@ -24,10 +25,14 @@ class Late(Exception):  # noqa: N818 - what the call is, not what went wrong
 
 
 class Turns:
-    """Hands out turns. Thread-safe. seats: how many of each kind may work at the same time."""
+    """Hands out turns. Thread-safe.
 
-    def __init__(self, seats: int) -> None:
-        self._coming = threading.BoundedSemaphore(seats)
+    seats: how many calls may work at the same time.  coming: how many ADDs beside them; as many
+    where it is left out.
+    """
+
+    def __init__(self, seats: int, coming: int = 0) -> None:
+        self._coming = threading.BoundedSemaphore(coming or seats)
         self._others = threading.BoundedSemaphore(seats)
         self._guard = threading.Lock()
         # The turn of each container that has a call now, and how many calls want it.
@@ -44,6 +49,16 @@ class Turns:
         seats = self._coming if coming else self._others
         try:
             with _held(turn, deadline), _held(seats, deadline):
+                yield
+        finally:
+            self._unwanted(container)
+
+    @contextmanager
+    def also_taken(self, container: str, deadline: float) -> Iterator[None]:
+        """A container's turn beside a seat that one has already. Raises Late."""
+        turn = self._wanted(container)
+        try:
+            with _held(turn, deadline):
                 yield
         finally:
             self._unwanted(container)

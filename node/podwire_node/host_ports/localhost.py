@@ -10,15 +10,13 @@ It is a parameter of one link, and goes with it.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from podwire_cni.attachment import HOST_PREFIX
+from podwire_cni.attachment import is_host_name
 
 _LINKS = Path("/proc/sys/net/ipv4/conf")
 _PARAMETER = "route_localnet"
-_OURS = re.compile(f"{HOST_PREFIX}[a-z2-7]{{13}}")  # Attachment.host_name
 
 
 def route_localhost(link: str, *, allowed: bool = True, links: Path = _LINKS) -> bool:
@@ -37,7 +35,7 @@ def links_that_route_localhost(links: Path = _LINKS) -> Iterator[str]:
     for path in sorted(links.glob(f"*/{_PARAMETER}")):
         name = path.parent.name
         try:
-            if _OURS.fullmatch(name) and path.read_text().strip() != "0":
+            if is_host_name(name) and path.read_text().strip() != "0":
                 yield name
         except OSError:  # it went meanwhile
             continue

@@ -15,7 +15,7 @@ from pathlib import Path
 from podwire_node.kube_proxy.configuration import Read, level, read_configuration, with_port
 from podwire_node.kube_proxy.defaults import kube_proxy_defaults
 from podwire_node.kube_proxy.flags import BESIDE_CONFIG, CALLED, flag_of, ignored_of
-from podwire_node.settings.config import NOTHING, ConfigError, InForce, settle
+from podwire_node.settings.config import NOTHING, ConfigError, InForce, Mistake, settle
 from podwire_node.settings.rows import SETTINGS
 from podwire_node.settings.values import LOCALHOST, PRIMARY, Component
 
@@ -29,7 +29,7 @@ def resolve_flags(flags: Mapping[str, object], environ: Mapping[str, str]) -> In
     try:
         read = read_configuration(Path(str(path))) if path else Read(NOTHING)
     except ConfigError as error:
-        return InForce({}, (str(error),))
+        return InForce({}, (Mistake("", str(error)),))
     given = {name: value for name, value in flags.items() if value is not None}
     warnings = [*read.warnings, *_unheard(given)]
     found = settle(_settings(given), environ, read.source, kube_proxy_defaults(), CALLED)

@@ -18,7 +18,7 @@ _SETTING = "cniStateDir"
 
 
 @click.command()
-@click.option("--network", metavar="NAME", help="Only this CNI network's.")
+@click.option("--network", metavar="NAME", help="Only this CNI network's pods.")
 @click.option("--state-dir", metavar="DIR", help="Where leases are; else the agent's cniStateDir.")
 @click.option("--config", metavar="FILE", help="Read cniStateDir from the agent's YAML file.")
 @click.option("--check", is_flag=True, help="Compare leases, links and routes; 1 if they differ.")
@@ -29,11 +29,14 @@ def leases(
     """Show who has which address and which port of this node.
 
     A row a pod: its addresses, its container, the node's ports that lead to it, and for how long.
-    Below it, the addresses that were given back last and rest before the next pod has them. It
-    reads the database of CNI calls, so it works while no agent runs. It needs root.
+    Below it, the addresses that were given back last and rest before the next pod has them; they
+    rest for all networks, so --network leaves them out. It reads the database of CNI calls, so it
+    works while no agent runs. It needs root.
 
     With --check it says instead what differs between leases, links and routes of this network
-    namespace, and what the agent will do about it. It changes nothing itself.
+    namespace, and what an agent does about it: it looks once a minute, puts back what a second
+    look confirms, and frees what a second look a minute later does. It changes nothing itself, and
+    ends with 1 when something differs.
 
     \b
     Examples:
@@ -45,6 +48,7 @@ def leases(
     if check and network:
         raise click.UsageError("--check compares all networks; leave --network out")
     folder = Path(state_dir) if state_dir else _configured(config)
+    _require_readable(folder, named=bool(state_dir))
     if check:
         _check(folder, config, as_json=as_json)
         return
@@ -60,10 +64,21 @@ def leases(
 def _configured(config: str | None) -> Path:
     """The agent's folder; what else an agent's settings lack is no matter."""
     found = resolve({"config": config}, os.environ)
-    if _SETTING not in found.settings:
-        mistakes = [one for one in found.mistakes if not found.settings or f" {_SETTING}:" in one]
-        raise click.ClickException("\n".join(mistakes) or f"{_SETTING}: give --state-dir")
+    if mistakes := found.mistakes_of({_SETTING}):
+        raise click.ClickException("\n".join(mistakes))
     return Path(str(found.settings[_SETTING].value))
+
+
+def _require_readable(folder: Path, *, named: bool) -> None:
+    """An agent's folder is made by its first call; one that somebody names has to be there."""
+    try:
+        os.scandir(folder).close()
+    except FileNotFoundError as error:
+        if named:
+            raise click.ClickException(f"{folder}: there is no such folder") from error
+    except OSError as error:
+        rights = "" if os.geteuid() == 0 else "; it needs root"
+        raise click.ClickException(f"{folder}: {error.strerror}{rights}") from error
 
 
 def _check(folder: Path, config: str | None, *, as_json: bool) -> None:
@@ -100,21 +115,21 @@ def _read(folder: Path, network: str | None) -> Listing:
         return read_listing(folder, network)
     except CniError as error:
         details = f": {error.details}" if error.details else ""
-        rights = "" if os.geteuid() == 0 else "; it needs root"
-        raise click.ClickException(f"{error.message}{details}{rights}") from error
+        raise click.ClickException(f"{error.message}{details}") from error
 
 
 def _show(listing: Listing, network: str | None) -> None:
     from rich.console import Console  # noqa: PLC0415 - same
 
-    from podwire_node.leases.tables import leases_table, resting_table, summary  # noqa: PLC0415 - same
+    from podwire_node.leases.tables import (  # noqa: PLC0415 - same
+        leases_table,
+        nothing,
+        resting_table,
+        summary,
+    )
 
     if not listing.leases and not listing.resting:
-        of = f" of network {network}" if network else ""
-        click.echo(
-            f"no pod{of} has an address in {listing.state_dir}; an agent with another cniStateDir"
-            " has its leases there: give --state-dir, or --config FILE"
-        )
+        click.echo(nothing(listing, network))
         return
     console = Console()
     if listing.leases:

@@ -11,22 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
 
 import msgspec
 from rich.table import Table
 from rich.text import Text
 
 from podwire_node.cni.audit import Row, check
-from podwire_node.cni.install import CONFLIST
-
-
-class _Plugin(msgspec.Struct):
-    ranges: list[str] = []
-
-
-class _Conflist(msgspec.Struct):
-    plugins: Annotated[list[_Plugin], msgspec.Meta(min_length=1)]
+from podwire_node.cni.install import installed_entry
 
 
 def read_differences(state_dir: Path, conf_dir: Path | None) -> list[Row]:
@@ -34,7 +25,8 @@ def read_differences(state_dir: Path, conf_dir: Path | None) -> list[Row]:
 
     Raises RepairError (podwire_node.cni.audit) when something cannot be read.
     """
-    return check(state_dir, _ranges(conf_dir) if conf_dir else ())
+    # Without ranges nothing is a stray, and no link is nobody's: a missing file is no error.
+    return check(state_dir, installed_entry(conf_dir).ranges if conf_dir else ())
 
 
 def differences_json(state_dir: Path, rows: Sequence[Row]) -> str:
@@ -45,16 +37,9 @@ def differences_json(state_dir: Path, rows: Sequence[Row]) -> str:
 
 def differences_table(rows: Sequence[Row]) -> Table:
     """A row a difference; its sentence names pod, link and addresses."""
-    table = Table("Difference", "What is so", "Repaired", show_lines=True)
+    table = Table(show_lines=True)
+    for name in ("Difference", "What is so", "Repaired"):
+        table.add_column(name, overflow="fold")  # a name that is cut is none
     for row in rows:
         table.add_row(*(Text(cell) for cell in (row.kind, row.sentence, row.repair)))
     return table
-
-
-def _ranges(conf_dir: Path) -> Sequence[str]:
-    """Without them nothing is a stray, and no link is nobody's: a missing file is no error."""
-    try:
-        content = (conf_dir / CONFLIST).read_bytes()
-        return msgspec.json.decode(content, type=_Conflist).plugins[0].ranges
-    except (OSError, msgspec.DecodeError):
-        return ()

@@ -8,8 +8,8 @@
                  "allocated": 1763755200.5}],
      "resting": [{"address": "10.244.1.4", "released": 1763755190.0}]}
 
-link is the host's end of the pod's veth pair; times are seconds since the epoch. A container
-that no Kubernetes pod names has its own id for `pod`.
+link is the host's end of the pod's veth pair; times are seconds since the epoch. `pod` is a name
+alone where the runtime tells no namespace (podman), and "" where it tells no name either.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import msgspec
 
 from podwire_cni.leases import Lease
 from podwire_cni.ports import PortMapping
-from podwire_node.leases.listing import Listing
+from podwire_node.leases.listing import Listing, pod_of
 
 
 def listing_json(listing: Listing) -> str:
@@ -37,7 +37,7 @@ def _lease(lease: Lease) -> dict[str, object]:
         "container": lease.attachment.container,
         "interface": lease.attachment.interface,
         "link": lease.attachment.host_name,
-        "pod": lease.pod,
+        "pod": pod_of(lease),
         "addresses": [str(address) for address in lease.addresses],
         "ports": [_port(port) for port in lease.ports],
         "allocated": lease.allocated,

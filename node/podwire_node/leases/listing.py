@@ -14,17 +14,27 @@ from podwire_cni.leases import Lease, Leases, boot_id
 class Listing:
     """Leases by attachment, and addresses that rest, those given back last first.
 
+    networks: of all leases there are, also of those that are left out.
     resting: seconds since the epoch of each.  now: the same clock's.
     """
 
     state_dir: Path
+    networks: tuple[str, ...]
     leases: tuple[Lease, ...]
     resting: tuple[tuple[IPAddress, float], ...]
     now: float
 
 
 def read_listing(state_dir: Path, network: str | None) -> Listing:
-    """Read it. network: None for all; addresses rest for the whole node. Raises CniError."""
+    """Read it. network: its leases alone; None for all, and what rests. Raises CniError."""
     with Leases(state_dir, boot_id(), create=False) as leases:
-        found, resting = leases.all(network), leases.resting()
-    return Listing(state_dir, tuple(found), tuple(reversed(resting)), time.time())
+        every = leases.all()
+        resting = leases.resting() if network is None else []
+    found = tuple(lease for lease in every if network in {None, lease.attachment.network})
+    networks = tuple(sorted({lease.attachment.network for lease in every}))
+    return Listing(state_dir, networks, found, tuple(reversed(resting)), time.time())
+
+
+def pod_of(lease: Lease) -> str:
+    """Its pod, "" for a container whose runtime told no name: its lease has the id in its place."""
+    return "" if lease.pod == lease.attachment.container else lease.pod

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from podwire_cni.leases import Lease
 from podwire_cni.ports import PortMapping
-from podwire_node.leases.listing import Listing
+from podwire_node.leases.listing import Listing, pod_of
 
 #: Most rows of resting addresses; --json has them all.
 MOST_RESTING = 10
@@ -69,8 +69,8 @@ def _columns(listing: Listing) -> dict[str, _Cell]:
 
 
 def _pod(lease: Lease) -> str:
-    # A container without a pod is named by its id, which has a column of its own.
-    return "-" if lease.pod == lease.attachment.container else lease.pod
+    # The id has a column of its own.
+    return pod_of(lease) or "-"
 
 
 def _addresses(lease: Lease) -> str:
@@ -90,6 +90,21 @@ def summary(listing: Listing) -> str:
     """One line below the tables."""
     leases, resting = listing.leases, len(listing.resting)
     pods = "1 attachment" if len(leases) == 1 else f"{len(leases)} attachments"
-    addresses = sum(len(lease.addresses) for lease in leases)
+    count = sum(len(lease.addresses) for lease in leases)
+    addresses = "1 address" if count == 1 else f"{count} addresses"
     shown = f", the last {MOST_RESTING} above" if resting > MOST_RESTING else ""
-    return f"{pods}, {addresses} addresses; {resting} given back{shown}"
+    return f"{pods}, {addresses}" + (f"; {resting} given back{shown}" if resting else "")
+
+
+def nothing(listing: Listing, network: str | None) -> str:
+    """What to say where there are no leases, and where else they may be."""
+    if network and listing.networks:
+        return (
+            f"no pod of network {network} has an address in {listing.state_dir}; "
+            f"there are pods of {', '.join(listing.networks)}"
+        )
+    of = f" of network {network}" if network else ""
+    return (
+        f"no pod{of} has an address in {listing.state_dir}; an agent with another cniStateDir"
+        " has its leases there: give --state-dir, or --config FILE"
+    )

@@ -13,9 +13,9 @@ from podwire_node.intake import Intake
 from podwire_node.parts import Part
 from podwire_node.programmer import Programmer
 from podwire_node.reports.logs import one_line
+from podwire_node.reports.own_node import missing
 from podwire_node.reports.status import Status
 from podwire_node.settings.agent_config import AgentConfig
-from podwire_node.settings.values import Component
 
 MAX_PROBLEMS = 100
 
@@ -33,6 +33,11 @@ class Summary:
     def mine(self) -> Node | None:
         """Our own Node."""
         return self.intake.snapshot.get(Node, ObjectName("", self.config.node))
+
+    @property
+    def nodes_are_read(self) -> bool:
+        """Whether a Node that is not known is not there."""
+        return self.intake.synced and Node not in self.intake.unread
 
     @property
     def first_sync_done(self) -> bool:
@@ -86,9 +91,8 @@ class Summary:
         problems = [str(error) for error in self.wrong]
         problems += [problem for part in self.parts for problem in part.work.problems]
         problems += self.pods.problems
-        needs_node = {Component.CNI, Component.PROXY} & set(self.config.components)
-        if self.intake.synced and mine is None and needs_node and Node not in self.intake.unread:
-            problems.append(f"Node {self.config.node} is not there: is that our name?")
+        if self.nodes_are_read and mine is None:
+            problems += filter(None, [missing(self.config)])
         if self.intake.problem:
             problems.append(self.intake.problem)
         return list(dict.fromkeys(problems))  # routes and masquerade both judge podCIDRs

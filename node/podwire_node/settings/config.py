@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
@@ -63,6 +63,9 @@ class Source(NamedTuple):
         return f"{self.name}: {self.fields[key]}" if key in self.fields else self.name
 
 
+#: The origin of a value that no source gives.
+DEFAULT = "default"
+
 #: Where nothing is said.
 NOTHING = Source("", {})
 
@@ -72,6 +75,13 @@ class Settled(NamedTuple):
 
     value: object
     origin: str
+
+
+class Mistake(NamedTuple):
+    """What is wrong, in a sentence. key: of the one setting it is about, or ""."""
+
+    key: str
+    sentence: str
 
 
 @dataclass(frozen=True)
@@ -84,9 +94,19 @@ class InForce:
     """
 
     settings: Mapping[str, Settled]
-    mistakes: tuple[str, ...] = ()
+    noted: tuple[Mistake, ...] = ()
     wrong: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+
+    @property
+    def mistakes(self) -> tuple[str, ...]:
+        """Every mistake's sentence."""
+        return tuple(mistake.sentence for mistake in self.noted)
+
+    def mistakes_of(self, keys: Container[str]) -> list[str]:
+        """The sentences about some settings; all of them where none could be read at all."""
+        unread = not self.settings
+        return [sentence for key, sentence in self.noted if unread or key in keys]
 
     def config(self) -> AgentConfig:
         """The settings as a value. Raises ConfigError, which names every mistake."""
@@ -103,7 +123,7 @@ def resolve(flags: Mapping[str, object], environ: Mapping[str, str]) -> InForce:
     try:
         file = read_file(Path(str(path))) if path else NOTHING
     except ConfigError as error:
-        return InForce({}, (str(error),))
+        return InForce({}, (Mistake("", str(error)),))
     return settle(flags, environ, file)
 
 
@@ -148,7 +168,7 @@ def settle(
     defaults: in place of the rows' own. called: flags by AgentConfig's names, where a command
     has other words for them.
     """
-    mistakes = _unknown(file)
+    mistakes = [Mistake("", sentence) for sentence in _unknown(file)]
     settings: dict[str, Settled] = {}
     wrong: dict[str, str] = {}
     for row in SETTINGS:
@@ -159,15 +179,16 @@ def settle(
         elif checked and checked[0] is not None:
             settings[row.key] = checked[0]
         elif row.default is not msgspec.NODEFAULT:
-            settings[row.key] = Settled(row.default, "default")
+            settings[row.key] = Settled(row.default, DEFAULT)
         else:
             wrong[row.key] = ""
             ways = ", ".join((row.flag, *row.variables))
-            mistakes.append(f"{row.key}: is needed: give {ways}, or {row.key} in the file")
+            needed = f"{row.key}: is needed: give {ways}, or {row.key} in the file"
+            mistakes.append(Mistake(row.key, needed))
     warnings = _unknown_variables(environ)
     if not mistakes:
         config = InForce(settings).config()
-        mistakes += _named(contradictions(config), settings)
+        mistakes += [Mistake("", each) for each in _named(contradictions(config), settings)]
         warnings += _named(cautions(config), settings)
     return InForce(settings, tuple(mistakes), wrong, tuple(warnings))
 
@@ -176,7 +197,7 @@ def _named(sentences: Iterable[str], settings: Mapping[str, Settled]) -> Iterato
     """Sentences that begin with a key, with where its value came from."""
     for sentence in sentences:
         origin = settings[sentence.partition(":")[0]].origin
-        yield f"{origin}: {sentence}" if origin != "default" else sentence
+        yield f"{origin}: {sentence}" if origin != DEFAULT else sentence
 
 
 def _flag(row: Setting, flags: Mapping[str, object], called: Mapping[str, str]) -> list[Settled]:
@@ -196,12 +217,13 @@ def _given(row: Setting, environ: Mapping[str, str], weaker: Iterable[Source]) -
     return found
 
 
-def _check(row: Setting, given: Settled, mistakes: list[str]) -> Settled | None:
+def _check(row: Setting, given: Settled, mistakes: list[Mistake]) -> Settled | None:
     """The value as it is meant; a sentence more among the mistakes where it cannot be."""
     try:
         return Settled(row.read(given.value), given.origin)
     except ValueError:
-        mistakes.append(f"{given.origin}: {row.key}: {_shown(given.value)}: {row.allowed}")
+        sentence = f"{given.origin}: {row.key}: {_shown(given.value)}: {row.allowed}"
+        mistakes.append(Mistake(row.key, sentence))
         return None
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shlex
 import socket
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -161,7 +163,8 @@ def test_a_dry_run_writes_nothing_and_says_what_it_would_wait_for(host: Path) ->
 
 def test_without_pod_cidrs_those_that_are_there_are_kept(host: Path) -> None:
     first = run(host)
-    assert (first.exit_code, outcomes(first)["10-podwire.conflist"]) == (0, "left")
+    assert (first.exit_code, outcomes(first)["10-podwire.conflist"]) == (1, "failed")
+    assert "--pod-cidrs" in reason(first, "10-podwire.conflist")
     with agent(host, UP):
         run(host, "--pod-cidrs", CIDRS)
         changed = run(host, "--mtu", "1400")
@@ -170,9 +173,37 @@ def test_without_pod_cidrs_those_that_are_there_are_kept(host: Path) -> None:
     assert (entry["ranges"], entry["mtu"]) == (CIDRS.split(","), 1400)
 
 
+def test_the_mtu_that_an_agent_wrote_stays(host: Path) -> None:
+    path = host / "etc/net.d/10-podwire.conflist"
+    with agent(host, UP):
+        run(host, "--pod-cidrs", CIDRS, "--mtu", "1400")
+        again = run(host, "--pod-cidrs", CIDRS)
+        assert set(outcomes(again).values()) == {"unchanged"}
+        run(host, "--mtu", "0")
+    assert "mtu" not in json.loads(path.read_text())["plugins"][0]
+
+
 def test_the_plugin_that_works_alone_needs_neither_client_nor_agent(host: Path) -> None:
+    (host / "opt/bin").mkdir(parents=True)
+    (host / "opt/bin/podwire-cni").symlink_to("/bin/true")
     result = run(host, "--cni-plugin", "podwire-cni", "--pod-cidrs", CIDRS)
-    assert outcomes(result) == {"10-podwire.conflist": "installed"}
+    assert outcomes(result) == {"podwire-cni": "unchanged", "10-podwire.conflist": "installed"}
+
+
+def test_a_plugin_that_runtimes_would_not_find_is_told(host: Path) -> None:
+    result = run(host, "--cni-plugin", "podwire-cni", "--pod-cidrs", CIDRS)
+    assert result.exit_code == 1
+    assert outcomes(result) == {"podwire-cni": "failed", "10-podwire.conflist": "left"}
+    _, command = reason(result, "podwire-cni").split(": ")
+    (host / "opt/bin").mkdir(parents=True)
+    subprocess.run(shlex.split(command), check=True)
+    assert (host / "opt/bin/podwire-cni").readlink().name == "podwire-cni"
+
+
+def test_no_path_is_cut_in_the_table(host: Path) -> None:
+    arguments = ["install", "--dry-run", "--cni-conf-dir", f"{host}/{'long' * 20}"]
+    result = CliRunner().invoke(main, arguments, env={"COLUMNS": "80"})
+    assert "…" not in result.output
 
 
 def test_without_a_client_there_is_no_conflist(host: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 """The plugin in the agent's process: whose folder it uses, and what STATUS tells of the agent."""
 
+import ipaddress
 import json
 import time
 from collections.abc import Iterator
@@ -7,10 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from podwire_cni.attachment import Attachment
 from podwire_cni.host import Host
+from podwire_cni.leases import Leases, boot_id
+from podwire_cni.ranges import AddressRange
 from podwire_node.cni.plugin import AgentPlugin
-from podwire_node.cni.readiness import LIMITED, UNAVAILABLE, Readiness
-from podwire_node.cni.refusal import Refusal, error_code
+from podwire_node.cni.readiness import Readiness
+from podwire_node.cni.refusal import LIMITED, UNAVAILABLE, Refusal, error_code
 from podwire_node.cni.wire import Answer, Request
 from podwire_node.parts import Part
 
@@ -74,8 +78,22 @@ def test_status_is_51_where_what_is_in_force_failed(tmp_path: Path) -> None:
     assert told == [(LIMITED, "no way to node2")]
 
 
-def test_status_tells_of_the_leases_before_it_tells_of_the_agent(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("ranges", "code"),
+    [(["10.0.0.0/31"], 7), (["10.0.0.0/30"], LIMITED), (["10.0.0.0/24"], LIMITED)],
+)
+def test_status_tells_the_worst_after_the_caller_s_own_mistakes(
+    tmp_path: Path, ranges: list[str], code: int
+) -> None:
+    plugin = AgentPlugin(OurHost(tmp_path), Readiness())
+    with Leases(tmp_path, boot_id()) as leases:  # of a /30 that is all
+        one = AddressRange(ipaddress.ip_network("10.0.0.0/30"))
+        leases.acquire(Attachment("podnet", "only", "eth0"), "", [one], 30)
+    assert error_code(call(plugin, "STATUS", ranges=["10.0.0.0/30"])) == 50
     readiness = Readiness()
     readiness.verdict = LIMITED, "no way to node2"
-    answer = call(AgentPlugin(OurHost(tmp_path), readiness), "STATUS", ranges=["10.0.0.0/31"])
-    assert error_code(answer) == 7
+    told = AgentPlugin(OurHost(tmp_path), readiness)
+    try:
+        assert error_code(call(told, "STATUS", ranges=ranges)) == code
+    except Refusal as refusal:
+        assert refusal.code == code

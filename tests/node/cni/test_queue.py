@@ -121,6 +121,24 @@ def test_what_can_never_succeed_is_given_up_and_told(
     assert str(path) in record.getMessage()
 
 
+def test_a_replay_begins_nothing_after_its_deadline(queue: DeletionQueue, plugin: Runs) -> None:
+    for name in ("a", "b", "c"):
+        put(queue, name)
+    assert queue.replay(Turns(4), time.monotonic()) == 3
+    assert (plugin.done, len(list(queue.folder.iterdir()))) == ([], 3)
+
+
+def test_a_keeper_without_a_thread_is_an_error_of_the_system(
+    queue: DeletionQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def start(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    with pytest.raises(OSError, match="can't start new thread"), QueueKeeper(queue, Turns(4)):
+        pass
+
+
 def test_what_may_yet_succeed_is_tried_a_bounded_number_of_times(
     queue: DeletionQueue, plugin: Runs, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -109,11 +109,12 @@ def test_many_resting_addresses_are_counted_and_not_all_shown(state_dir: Path) -
 
 
 def test_no_leases_is_no_error_and_says_where_it_looked(tmp_path: Path) -> None:
-    result = leases("--state-dir", tmp_path / "none")
+    environ = {"PODWIRE_CNI_STATE_DIR": f"{tmp_path}/none"}
+    result = leases(**environ)
     assert result.exit_code == 0
     assert f"no pod has an address in {tmp_path}/none" in result.output.replace("\n", "")
     assert not (tmp_path / "none").exists()
-    document = json.loads(leases("--state-dir", tmp_path / "none", "--json").output)
+    document = json.loads(leases("--json", **environ).output)
     assert (document["leases"], document["resting"]) == ([], [])
 
 
@@ -128,6 +129,33 @@ def test_a_file_of_settings_that_cannot_be_read_is_told(tmp_path: Path) -> None:
     result = leases("--config", tmp_path / "none.yaml")
     assert result.exit_code == 1
     assert "none.yaml: cannot be read" in result.output
+
+
+@pytest.mark.parametrize("more", [(), ("--json",), ("--check",)])
+def test_a_folder_that_somebody_names_has_to_be_there(
+    tmp_path: Path, more: tuple[str, ...]
+) -> None:
+    result = leases("--state-dir", tmp_path / "none", *more)
+    assert result.exit_code == 1
+    assert result.output == f"Error: {tmp_path}/none: there is no such folder\n"
+
+
+def test_a_network_without_pods_shows_nothing_of_others(state_dir: Path) -> None:
+    output = leases("--state-dir", state_dir, "--network", "nope").output
+    assert "there are pods of podnet" in output
+    assert "given back" not in output
+    one = leases("--state-dir", state_dir, "--network", "podnet").output
+    assert "2 attachments, 4 addresses\n" in one
+
+
+def test_a_container_without_a_name_has_none(tmp_path: Path) -> None:
+    with Leases(tmp_path, boot_id()) as database:
+        database.acquire(Attachment("podnet", NAME, "eth0"), NAME, RANGES[:1], 30)
+    output = leases("--state-dir", tmp_path).output
+    assert NAME not in output
+    assert "1 attachment, 1 address\n" in output
+    (row,) = json.loads(leases("--state-dir", tmp_path, "--json").output)["leases"]
+    assert (row["pod"], row["container"]) == ("", NAME)
 
 
 def test_a_damaged_database_is_one_error_that_says_what_to_do(state_dir: Path) -> None:

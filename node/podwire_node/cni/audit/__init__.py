@@ -9,7 +9,8 @@
 
 What a crash, a hand or another program left is freed when it was seen twice, a minute apart, and
 is still so while nobody else can work on that container. What a lease stands for and is missing
-is put back after a few seconds. See findings for the table.
+is put back when it was seen twice, a few seconds apart; as the first look may be a minute away,
+a difference lasts a minute or two. See findings for the table.
 """
 
 from podwire_node.cni.audit.auditor import Auditor

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import threading
 import time
@@ -39,7 +40,10 @@ class Auditor:
         self._thread = threading.Thread(target=self._work, name="audit", daemon=True)
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError as error:  # a limit of processes is reached, which passes
+            raise OSError(errno.EAGAIN, f"audit: {error}") from error
         return self
 
     def __exit__(

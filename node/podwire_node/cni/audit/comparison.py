@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
-from podwire_cni.attachment import HOST_PREFIX
+from podwire_cni.attachment import is_host_name
 from podwire_cni.family import IPAddress, host_network
 from podwire_cni.leases import Lease
 from podwire_node.cni.audit.findings import Finding, Kind
 from podwire_node.cni.audit.steps import (
     BringUp,
+    CheckSource,
     Delete,
     LeaseAgain,
     PutNeighbour,
@@ -23,9 +23,8 @@ from podwire_node.cni.audit.steps import (
     RemoveRoute,
     Step,
 )
-from podwire_node.cni.audit.view import HostRoute, Link, Neighbour, Remembered, View
-
-_OURS = re.compile(HOST_PREFIX + r"[a-z2-7]{13}\Z")  # podwire_cni.attachment, host_name
+from podwire_node.cni.audit.view import HostRoute, Link, Remembered, View
+from podwire_node.cni.neighbours import Neighbour
 
 
 def find(view: View) -> list[Finding]:
@@ -35,11 +34,6 @@ def find(view: View) -> list[Finding]:
     return sorted(rows, key=lambda each: (order[each.kind], each.subject, each.sentence))
 
 
-def is_ours(name: str) -> bool:
-    """Whether a link's name is one that podwire gives to a host end."""
-    return _OURS.match(name) is not None
-
-
 class _Comparison:
     """One view, with what its comparison looks things up by."""
 
@@ -47,7 +41,7 @@ class _Comparison:
         self._view = view
         # What a pod sends is no difference: it tells only that a link without a lease is in use.
         self._links = {
-            link.name: replace(link, heard=0) for link in view.links if is_ours(link.name)
+            link.name: replace(link, heard=0) for link in view.links if is_host_name(link.name)
         }
         self._heard = {link.name: link.heard for link in view.links}
         self._by_index = {link.index: link for link in self._links.values()}
@@ -57,6 +51,7 @@ class _Comparison:
             self._routes.setdefault(route.address, []).append(route)
         self._neighbours = {(each.link, each.address): each.mac for each in view.neighbours}
         self._leases = {lease.attachment.host_name: lease for lease in view.leases}
+        self._remembered: Mapping[str, Remembered] = view.remembered or {}
 
     def rows(self) -> Iterator[Finding]:
         for name, lease in self._leases.items():
@@ -73,13 +68,15 @@ class _Comparison:
 
     def _unlinked(self, lease: Lease) -> Finding:
         name = lease.attachment.host_name
-        known = (self._view.remembered or {}).get(name)
+        known = self._remembered.get(name)
         if renamed := self._by_mac.get(lease.attachment.host_mac):
             text = f"the link {name} of {_pod(lease)} is called {renamed.name} now; rename it back"
             return _of(lease, Kind.LINK_RENAMED, name, text)
         if known and known.alive:
             text = f"{_pod(lease)} lives, but its link {name} is gone; DEL frees its addresses"
             return _of(lease, Kind.LEASE_OF_LIVE_POD, name, text)
+        # Unlike a link, it goes where no runtime can be asked, too: without a link nobody can be
+        # using the addresses, and a pod that died where no cache is read would hold them for ever.
         text = f"{_pod(lease)} holds {_list(lease.addresses)}, but has no link {name}"
         return _of(lease, Kind.LEASE_WITHOUT_LINK, name, text, Delete(lease.attachment))
 
@@ -89,6 +86,10 @@ class _Comparison:
             # What a link carries goes when it goes down.
             steps = (BringUp(link), *_wiring(lease.addresses, link, _mac(lease, link)))
             yield _of(lease, Kind.LINK_DOWN, link.name, text, *steps)
+        if not link.checks_source and any(each.version == 4 for each in lease.addresses):
+            text = f"{_pod(lease)} may send from others' IPv4 addresses: rp_filter of {link.name}"
+            step = CheckSource(link)
+            yield _of(lease, Kind.SOURCE_UNCHECKED, link.name, f"{text} is 0", step)
         for address in lease.addresses:
             yield from self._route(lease, link, address)
             yield from self._neighbour(lease, link, address)
@@ -127,7 +128,7 @@ class _Comparison:
     def _unleased(self, link: Link) -> Finding:
         """A link that no lease knows: by who else knows it."""
         addresses = self._addresses_of(link)
-        known = (self._view.remembered or {}).get(link.name)
+        known = self._remembered.get(link.name)
         pod = known.pod if known else link.alias
         container = known.attachment.container if known else ""
         what = f"the link {link.name} ({pod or 'no alias'}, {_list(addresses)}) has no lease"
@@ -149,6 +150,8 @@ class _Comparison:
         """Why nobody can say whether the link of these addresses may go; "" when one can."""
         if self._view.remembered is None:
             return "libcni's cache, which tells whether its pod lives, cannot be read"
+        if not self._remembers_ours():
+            return "libcni's cache knows no pod that podwire wired; the runtime's may be elsewhere"
         if not self._view.ranges:
             return "nobody here knows the node's ranges"
         if not all(self._in_ranges(address) for address in addresses):
@@ -156,6 +159,14 @@ class _Comparison:
         if known and known.alive and not (known.addresses or addresses):
             return "its pod lives, and nobody knows its addresses"
         return ""
+
+    def _remembers_ours(self) -> bool:
+        """Whether the cache is that of a runtime whose pods are here.
+
+        An empty folder proves nothing: it may have been made for a mount alone.
+        """
+        here = (*self._links, *self._leases, *self._view.passing)
+        return any(name in self._remembered for name in here)
 
     def _stray_routes(self) -> Iterator[Finding]:
         for routes in self._routes.values():

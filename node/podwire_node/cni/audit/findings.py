@@ -8,8 +8,11 @@
 | link-of-live-pod    | no lease, but the runtime has the pod             | leased again    | 5 s  |
 | link-without-lease  | no lease, and no runtime has its pod              | the link goes   | 60 s |
 |                     |                                                   | if it is silent |      |
-| link-unjudged       | the same, where that cannot be asked              | none            |      |
+| link-unjudged       | the same, where that cannot be asked, or the      | none            |      |
+|                     | cache that can knows no pod of podwire's          |                 |      |
 | link-down           | somebody set the lease's link down                | set up          | 5 s  |
+| source-unchecked    | its rp_filter is 0, so its pod may borrow others' | set to 1        | 5 s  |
+|                     | IPv4 addresses                                    |                 |      |
 | route-missing       | no route leads to a leased address                | added           | 5 s  |
 | route-elsewhere     | another pod's link has the route                  | put right       | 60 s |
 | route-foreign       | somebody's own route stands before ours           | none            |      |
@@ -39,6 +42,7 @@ class Kind(Enum):
     """A row of the table; in the order in which repairs are made. None: nothing is repaired."""
 
     LINK_DOWN = "link-down", ADDING
+    SOURCE_UNCHECKED = "source-unchecked", ADDING
     LINK_OF_LIVE_POD = "link-of-live-pod", ADDING
     ROUTE_ELSEWHERE = "route-elsewhere", FREEING
     ROUTE_MISSING = "route-missing", ADDING

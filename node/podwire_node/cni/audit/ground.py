@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import ipaddress
-import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from podwire_cni import plugin
-from podwire_cni.attachment import Attachment
+from podwire_cni.attachment import Attachment, is_host_name
 from podwire_cni.errors import CniError
 from podwire_cni.family import IPAddress, IPNetwork
 from podwire_cni.host import Host
 from podwire_cni.leases import Lease, Leases, boot_id
 from podwire_cni.ranges import AddressRange
-from podwire_node.cni.audit.comparison import is_ours
+from podwire_cni.rtnetlink import Refused
+from podwire_cni.verbs import detach
 from podwire_node.cni.audit.kernel import Kernel
 from podwire_node.cni.audit.remembered import FOLDER, read_remembered
 from podwire_node.cni.audit.steps import (
     BringUp,
     Change,
+    CheckSource,
     Delete,
     LeaseAgain,
     PutNeighbour,
@@ -34,10 +33,9 @@ from podwire_node.cni.audit.steps import (
     RemoveRoute,
     Step,
 )
-from podwire_node.cni.audit.view import Link, Neighbour, Remembered, View
+from podwire_node.cni.audit.view import Link, Remembered, View
 from podwire_node.cni.audit.world import RepairError
-
-_VERSION = "1.1.0"
+from podwire_node.cni.neighbours import Neighbour
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +72,7 @@ class Ground:
             mapped = frozenset(self._place.mapped()) if self._place.mapped else None
             before = self._leases()
             links = self._kernel.links()
-            ours = {link.name: link for link in links if is_ours(link.name)}
+            ours = {link.name: link for link in links if is_host_name(link.name)}
             passing = {each.attachment.host_name for each in self._hidden(before, ours)}
             addresses = {address for lease in before for address in lease.addresses}
             indices = {link.index for link in ours.values()}
@@ -143,7 +141,7 @@ class Ground:
         with _told("cannot be repaired"):
             match step:
                 case Delete(attachment):
-                    self._delete(attachment, deadline)
+                    detach(self._host, self._place.state_dir, attachment)
                 case LeaseAgain(known, addresses):
                     self._host.admit(self._lease(known, addresses), deadline)
                 case PutPorts(lease):
@@ -152,7 +150,7 @@ class Ground:
                     self._host.forget(Lease(attachment, "", ()))
                 case RemoveLink(link, addresses):
                     self._kernel.remove_link(link)
-                    self._host.forget(Lease(Attachment("", link.name, ""), "", addresses))
+                    self._host.forget_addresses(addresses)
                 case _:
                     self._change(step)
 
@@ -160,6 +158,8 @@ class Ground:
         match step:
             case BringUp(link):
                 self._kernel.bring_up(link)
+            case CheckSource(link):
+                self._kernel.check_source(link)
             case PutRoute(address, link):
                 self._kernel.put_route(address, link)
             case PutNeighbour(address, link, mac):
@@ -168,24 +168,6 @@ class Ground:
                 self._kernel.remove_route(route)
             case RemoveNeighbour(neighbour):
                 self._kernel.remove_neighbour(neighbour)
-
-    def _delete(self, attachment: Attachment, deadline: float) -> None:
-        environ = {
-            "CNI_COMMAND": "DEL",
-            "CNI_CONTAINERID": attachment.container,
-            "CNI_IFNAME": attachment.interface,
-            "CNI_PATH": "/opt/cni/bin",
-        }
-        config = {
-            "cniVersion": _VERSION,
-            "name": attachment.network,
-            "type": "podwire",
-            "stateDir": str(self._place.state_dir),
-        }
-        outcome = plugin.run(environ, json.dumps(config).encode(), self._host, None, deadline)
-        if outcome.exit_code:
-            answer: Any = json.loads(outcome.stdout)
-            raise RepairError(f"cannot be deleted: {answer['msg']}")
 
     def _lease(self, known: Remembered, addresses: tuple[IPAddress, ...]) -> Lease:
         ranges = [
@@ -215,5 +197,7 @@ def _told(what: str) -> Iterator[None]:
         yield
     except CniError as error:
         raise RepairError(f"{what}: {error.message}") from error
+    except Refused as error:
+        raise RepairError(f"{what}: {error}") from error
     except OSError as error:
         raise RepairError(f"{what}: {error.strerror or error}") from error

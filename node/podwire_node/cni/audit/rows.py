@@ -49,4 +49,5 @@ def _repair(finding: Finding) -> str:
     patience = finding.kind.patience
     if patience is None:
         return "by hand"
-    return "freed by the agent after a minute" if patience == FREEING else "by the agent, soon"
+    freed = patience == FREEING
+    return "freed by the agent after a minute" if freed else "put right by the agent in a minute"

@@ -12,12 +12,20 @@ from typing import TypeAlias
 from podwire_cni.attachment import Attachment
 from podwire_cni.family import IPAddress
 from podwire_cni.leases import Lease
-from podwire_node.cni.audit.view import HostRoute, Link, Neighbour, Remembered
+from podwire_node.cni.audit.view import HostRoute, Link, Remembered
+from podwire_node.cni.neighbours import Neighbour
 
 
 @dataclass(frozen=True, slots=True)
 class BringUp:
     """Set a link up."""
+
+    link: Link
+
+
+@dataclass(frozen=True, slots=True)
+class CheckSource:
+    """Have the link drop what comes from an IPv4 address that is not its pod's."""
 
     link: Link
 
@@ -90,6 +98,6 @@ class RemovePorts:
     attachment: Attachment
 
 
-#: What rtnetlink alone does.
-Change: TypeAlias = BringUp | PutRoute | PutNeighbour | RemoveRoute | RemoveNeighbour
+#: What the kernel alone does.
+Change: TypeAlias = BringUp | CheckSource | PutRoute | PutNeighbour | RemoveRoute | RemoveNeighbour
 Step: TypeAlias = Change | RemoveLink | Delete | LeaseAgain | PutPorts | RemovePorts

@@ -19,6 +19,7 @@ from podwire_cni.attachment import Attachment
 from podwire_cni.family import IPAddress, IPNetwork
 from podwire_cni.leases import Lease
 from podwire_cni.ports import PortMapping
+from podwire_node.cni.neighbours import Neighbour
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,7 @@ class Link:
     """A veth of the node's namespace.
 
     mac, peer: hardware addresses; peer "" where not asked.  heard: packets that came from the pod.
+    checks_source: whether its rp_filter is on.
     """
 
     index: int
@@ -35,6 +37,7 @@ class Link:
     alias: str = ""
     peer: str = ""
     heard: int = 0
+    checks_source: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,15 +47,6 @@ class HostRoute:
     address: IPAddress
     link: int
     priority: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Neighbour:
-    """A permanent neighbour entry. link: an index."""
-
-    address: IPAddress
-    link: int
-    mac: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +70,9 @@ class View:
 
     leases: those that were there before the kernel was read, and after it, unchanged.
     passing: host names of attachments whose lease was there before or after, not both.
-    links: every veth of the node.  routes, neighbours: those of podwire's links, and all routes
-    to leased addresses.  ranges: where pods' addresses come from; empty where not known.
+    links: every veth of the node.  routes, neighbours: those of podwire's links, the permanent
+    ones, and all routes to leased addresses.
+    ranges: where pods' addresses come from; empty where not known.
     remembered: by host name; None when nobody here can read it.
     mapped: who has hostPorts in force; None when not known.
     """
