@@ -46,7 +46,7 @@ EFFECTS: dict[str, set[str]] = {
         "podwire_core.feed.directory",
         "podwire_lab.control.controller",
         "podwire_lab.kubelet.file_events",
-        "podwire_node.cni.folder_events",
+        "podwire_node.cni.files.folder_events",
     },
     "yaml": {"podwire_core.feed.documents"},
     "sqlite3": {"podwire_cni.lease_file"},

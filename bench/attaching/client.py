@@ -16,7 +16,7 @@ from memory import peak_mb
 from attaching.contenders import Contender
 from attaching.nodes import Pod, node, pods
 from attaching.spawning import Call, run
-from podwire_node.cni.wire import HEADER_BYTES, Answer, encode_answer, request_sizes
+from podwire_node.cni.calls.wire import HEADER_BYTES, Answer, encode_answer, request_sizes
 
 _RESULT = encode_answer(Answer(0, b"{}"))
 _BATCHES = 5

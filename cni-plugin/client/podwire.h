@@ -6,7 +6,7 @@
 
 #include "protocol.h"
 
-/* Calls that wait for an agent; its half is node/podwire_node/cni/queued_call.py. */
+/* Calls that wait for an agent; its half is node/podwire_node/cni/queue/queued_call.py. */
 #define QUEUE_FILES 256
 #define QUEUE_FILE_BYTES 65536
 #define QUEUE_PATH_BYTES 256 /* with the final zero */

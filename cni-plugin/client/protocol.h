@@ -17,7 +17,7 @@
  *
  * What waits on disk for an agent is such a message too (queue.c).
  *
- * The agent's half is node/podwire_node/cni/wire.py; a test compares the numbers. A change
+ * The agent's half is node/podwire_node/cni/calls/wire.py; a test compares the numbers. A change
  * that an older half would not understand needs another magic word: while a node is upgraded
  * the two are of different age.
  */

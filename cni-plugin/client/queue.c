@@ -4,7 +4,7 @@
  *                                   (the message of protocol.h)        (64 bits of FNV-1a each)
  *
  * An agent performs what waits before it listens, and what waits for a container before that
- * container's next ADD (node/podwire_node/cni/queue.py). The name is there before the runtime
+ * container's next ADD (node/podwire_node/cni/queue/deletions.py). The name is there before the runtime
  * hears of success, and the runtime makes no ADD before that. So there is nothing to lock here,
  * and no moment in which an agent that starts could overlook a call for good: at worst the
  * folder's change wakes it.

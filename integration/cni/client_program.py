@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from podwire_cni import namespace
-from podwire_node.cni.agent_host import AgentHost
-from podwire_node.cni.plugin import AgentPlugin, Plugin
-from podwire_node.cni.server import CniServer
+from podwire_node.cni.calls.agent_host import AgentHost
+from podwire_node.cni.calls.plugin import AgentPlugin, Plugin
+from podwire_node.cni.calls.server import CniServer
 
 from .conftest import Answer, Node, Pod, finish
 

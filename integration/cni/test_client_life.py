@@ -11,8 +11,8 @@ import pytest
 from client_build import build
 from scratch import until
 
-from podwire_node.cni.conflist import conflist
-from podwire_node.cni.install import install_client, install_conflist
+from podwire_node.cni.files.conflist import conflist
+from podwire_node.cni.files.install import install_client, install_conflist
 
 from .client_program import Client, serving
 from .conftest import CLEAN, RANGES, Node, Pod, addresses, finish

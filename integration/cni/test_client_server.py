@@ -16,10 +16,10 @@ import pytest
 import scratch
 from client_build import build
 
-from podwire_node.cni.listener import SocketUnusable, listen
-from podwire_node.cni.server import _COMING_SEATS as SEATS
-from podwire_node.cni.server import CniServer
-from podwire_node.cni.wire import HEADER_BYTES, Answer, Request, encode_request
+from podwire_node.cni.calls.listener import SocketUnusable, listen
+from podwire_node.cni.calls.server import _COMING_SEATS as SEATS
+from podwire_node.cni.calls.server import CniServer
+from podwire_node.cni.calls.wire import HEADER_BYTES, Answer, Request, encode_request
 
 NOBODY = 65534
 
@@ -259,7 +259,7 @@ def test_ending_waits_for_the_call_that_runs(
 def test_ending_does_not_wait_for_ever(
     free: Path, plugin: SlowPlugin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("podwire_node.cni.server._FAREWELL", 0.2)
+    monkeypatch.setattr("podwire_node.cni.calls.server._FAREWELL", 0.2)
     begun = time.monotonic()
     with CniServer(free, tmp_path, plugin=plugin):
         running = started(free, "ADD", "a")

@@ -27,12 +27,12 @@ from podwire_cni import plugin
 from podwire_cni.attachment import Attachment
 from podwire_cni.leases import Lease, Leases, boot_id
 from podwire_cni.ranges import AddressRange
-from podwire_node.cni.agent_host import AgentHost
 from podwire_node.cni.audit import Auditor, Kind, Place, check
 from podwire_node.cni.audit.audit import Audit
 from podwire_node.cni.audit.comparison import find
 from podwire_node.cni.audit.ground import on_the_ground
-from podwire_node.cni.turns import Turns
+from podwire_node.cni.calls.agent_host import AgentHost
+from podwire_node.cni.calls.turns import Turns
 
 RANGES = ("10.244.1.0/24", "fd00:10:244:1::/64")
 OFFERED = [AddressRange(ipaddress.ip_network(range_)) for range_ in RANGES]

@@ -19,8 +19,8 @@ from scratch import Netns, until
 from podwire_cni.attachment import Attachment
 from podwire_core.nft.kernel import Kernel
 from podwire_core.nft.owner import Owner
-from podwire_node.cni.conflist import conflist
-from podwire_node.cni.install import CLIENT, CONFLIST
+from podwire_node.cni.files.conflist import conflist
+from podwire_node.cni.files.install import CLIENT, CONFLIST
 from podwire_node.host_ports import HostPorts
 from podwire_node.routes.overlay import DEVICE
 

@@ -9,7 +9,7 @@ from ipaddress import ip_address
 import pytest
 from scratch import Netns, until
 
-from podwire_node.cni.forget import GATHER_S, Forgetter
+from podwire_node.cni.released.forget import GATHER_S, Forgetter
 
 GONE = ip_address("10.244.1.5")
 LIVING = ip_address("10.244.1.6")

@@ -15,7 +15,7 @@ from importlib.metadata import entry_points
 import click
 
 from podwire_node.cleanup.command import cleanup
-from podwire_node.cni.install_command import install
+from podwire_node.cni.files.install_command import install
 from podwire_node.kube_proxy.command import proxy
 from podwire_node.leases.command import leases
 from podwire_node.settings.agent_config import AgentConfig

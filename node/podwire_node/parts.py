@@ -44,7 +44,7 @@ from podwire_node.settings.agent_config import AgentConfig
 from podwire_node.settings.values import Component
 
 if TYPE_CHECKING:
-    from podwire_node.cni.pod_ports import PodPorts
+    from podwire_node.cni.admission.pod_ports import PodPorts
     from podwire_node.metrics import Metrics
     from podwire_node.routes.node_routes import NodeRoutes
     from podwire_node.serving import Serving
@@ -176,7 +176,7 @@ def _policy(config: AgentConfig, nft: Nft) -> Programmer:
 
 
 def _host_ports(nft: Nft) -> PodPorts:
-    from podwire_node.cni.pod_ports import PodPorts  # noqa: PLC0415 - see make_parts
+    from podwire_node.cni.admission.pod_ports import PodPorts  # noqa: PLC0415 - see make_parts
 
     return PodPorts(nft)
 

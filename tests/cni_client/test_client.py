@@ -21,7 +21,13 @@ from client_build import build
 from scratch import until
 
 from podwire_cni.spec import SUPPORTED_VERSIONS
-from podwire_node.cni.wire import HEADER_BYTES, STDIN_BYTES, Answer, decode_request, encode_answer
+from podwire_node.cni.calls.wire import (
+    HEADER_BYTES,
+    STDIN_BYTES,
+    Answer,
+    decode_request,
+    encode_answer,
+)
 
 from .conftest import ENVIRON, Agent, Client
 

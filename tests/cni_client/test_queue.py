@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from podwire_node.cni.queue import DeletionQueue
-from podwire_node.cni.queued_call import QUEUE_FILE_BYTES, QUEUE_FILES, fnv1a, read_call
-from podwire_node.cni.turns import Turns
-from podwire_node.cni.wire import Answer, Request, encode_answer, encode_request
+from podwire_node.cni.calls.turns import Turns
+from podwire_node.cni.calls.wire import Answer, Request, encode_answer, encode_request
+from podwire_node.cni.queue.deletions import DeletionQueue
+from podwire_node.cni.queue.queued_call import QUEUE_FILE_BYTES, QUEUE_FILES, fnv1a, read_call
 
 from .conftest import ENVIRON, Agent, Client
 

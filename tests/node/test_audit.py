@@ -23,7 +23,7 @@ from podwire_node.cni.audit.comparison import find
 from podwire_node.cni.audit.findings import Kind
 from podwire_node.cni.audit.remembered import read_remembered
 from podwire_node.cni.audit.steps import Delete, LeaseAgain, RemoveLink
-from podwire_node.cni.turns import Late, Turns
+from podwire_node.cni.calls.turns import Late, Turns
 
 V4, V6 = addresses(1)
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from podwire_node.cni.conflist_keeper import ConflistKeeper
-from podwire_node.cni.listener import listen
+from podwire_node.cni.calls.listener import listen
+from podwire_node.cni.files.conflist_keeper import ConflistKeeper
 from podwire_node.settings.agent_config import AgentConfig
 
 CIDRS = ("10.244.1.0/24", "fd00:10:244:1::/64")

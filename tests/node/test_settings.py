@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from podwire_node.cni.listener import listen
+from podwire_node.cni.calls.listener import listen
 from podwire_node.settings.agent_config import AgentConfig
 from podwire_node.settings.config import (
     MAX_FILE_BYTES,

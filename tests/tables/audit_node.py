@@ -29,7 +29,7 @@ from podwire_node.cni.audit.steps import (
 )
 from podwire_node.cni.audit.view import HostRoute, Link, Remembered, View
 from podwire_node.cni.audit.world import RepairError
-from podwire_node.cni.neighbours import Neighbour
+from podwire_node.cni.released.neighbours import Neighbour
 
 RANGES = (ipaddress.ip_network("10.244.1.0/24"), ipaddress.ip_network("fd00:10:244:1::/64"))
 PORTS = (PortMapping(8080, 80, "tcp"),)

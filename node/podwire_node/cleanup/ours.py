@@ -28,8 +28,8 @@ from podwire_core.family import Family
 from podwire_core.nft.kernel import Kernel
 from podwire_core.nft.objects import Table
 from podwire_node.cleanup.rows import Outcome, Row, removed
-from podwire_node.cni.conflist import NETWORK
-from podwire_node.cni.install import CLIENT, CONFLIST
+from podwire_node.cni.files.conflist import NETWORK
+from podwire_node.cni.files.install import CLIENT, CONFLIST
 from podwire_node.host_ports.localhost import links_that_route_localhost, route_localhost
 from podwire_node.kube_proxy.removal import delete_table, nft_tables
 from podwire_node.routes.overlay import DEVICE

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, cast
 
 from podwire_core.objects import Node
 from podwire_core.snapshot import Change
-from podwire_node.cni.conflist_keeper import ConflistKeeper
-from podwire_node.cni.readiness import Readiness
+from podwire_node.cni.calls.readiness import Readiness
+from podwire_node.cni.files.conflist_keeper import ConflistKeeper
 from podwire_node.intake import Intake
 from podwire_node.own_pods import OwnPods
 from podwire_node.parts import Part
@@ -23,10 +23,10 @@ from podwire_node.settings.agent_config import AgentConfig
 from podwire_node.settings.values import Component
 
 if TYPE_CHECKING:
-    from podwire_node.cni.agent_host import AgentHost
-    from podwire_node.cni.attached_pods import AttachedPods
+    from podwire_node.cni.admission.attached_pods import AttachedPods
     from podwire_node.cni.audit import Auditor
-    from podwire_node.cni.turns import Turns
+    from podwire_node.cni.calls.agent_host import AgentHost
+    from podwire_node.cni.calls.turns import Turns
     from podwire_node.metrics import Metrics
     from podwire_node.routes.node_routes import NodeRoutes
 
@@ -117,9 +117,9 @@ class PodNetwork:
     @contextmanager
     def _serving(self) -> Iterator[None]:
         """Answer CNI calls inside the block. Raises SocketUnusable, OSError."""
-        from podwire_node.cni.agent_host import AgentHost  # noqa: PLC0415 - only who serves needs it
-        from podwire_node.cni.plugin import AgentPlugin  # noqa: PLC0415 - same
-        from podwire_node.cni.server import CniServer, make_turns  # noqa: PLC0415 - same
+        from podwire_node.cni.calls.agent_host import AgentHost  # noqa: PLC0415 - only who serves needs it
+        from podwire_node.cni.calls.plugin import AgentPlugin  # noqa: PLC0415 - same
+        from podwire_node.cni.calls.server import CniServer, make_turns  # noqa: PLC0415 - same
 
         attached, state = self._attached, Path(self._config.cni_state_dir)
         if attached is None:
@@ -158,7 +158,7 @@ class PodNetwork:
 def _attached_pods(
     config: AgentConfig, own: OwnPods, intake: Intake, parts: Sequence[Part]
 ) -> AttachedPods:
-    from podwire_node.cni.attached_pods import AttachedPods  # noqa: PLC0415 - see _serving
+    from podwire_node.cni.admission.attached_pods import AttachedPods  # noqa: PLC0415 - see _serving
 
     attached = AttachedPods(config.node, own, intake, parts)
     attached.begin(Path(config.cni_state_dir))

@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from podwire_node.cni.audit import Row, check
-from podwire_node.cni.install import installed_entry
+from podwire_node.cni.files.install import installed_entry
 
 
 def read_differences(state_dir: Path, conf_dir: Path | None) -> list[Row]:

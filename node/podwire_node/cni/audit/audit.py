@@ -18,7 +18,7 @@ from podwire_node.cni.audit.comparison import find
 from podwire_node.cni.audit.findings import Finding, Kind
 from podwire_node.cni.audit.sightings import Sightings
 from podwire_node.cni.audit.world import RepairError, World
-from podwire_node.cni.turns import Late
+from podwire_node.cni.calls.turns import Late
 
 _log = logging.LoggerAdapter(logging.getLogger(__name__), {"component": "cni"})
 

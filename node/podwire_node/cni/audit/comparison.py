@@ -24,7 +24,7 @@ from podwire_node.cni.audit.steps import (
     Step,
 )
 from podwire_node.cni.audit.view import HostRoute, Link, Remembered, View
-from podwire_node.cni.neighbours import Neighbour
+from podwire_node.cni.released.neighbours import Neighbour
 
 
 def find(view: View) -> list[Finding]:

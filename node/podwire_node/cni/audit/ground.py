@@ -35,7 +35,7 @@ from podwire_node.cni.audit.steps import (
 )
 from podwire_node.cni.audit.view import Link, Remembered, View
 from podwire_node.cni.audit.world import RepairError
-from podwire_node.cni.neighbours import Neighbour
+from podwire_node.cni.released.neighbours import Neighbour
 
 
 @dataclass(frozen=True, slots=True)

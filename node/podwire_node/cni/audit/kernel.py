@@ -34,7 +34,7 @@ from podwire_cni.rtnetlink import (
 )
 from podwire_core.netlink import attribute
 from podwire_node.cni.audit.view import HostRoute, Link
-from podwire_node.cni.neighbours import Neighbour, Neighbours
+from podwire_node.cni.released.neighbours import Neighbour, Neighbours
 
 _LINK = struct.Struct("=BxHiII")  # ifinfomsg: family, type, index, flags, change
 _ROUTE = struct.Struct("=BBBBBBBBI")  # rtmsg: family, dst_len, …, table, protocol, scope, type

@@ -13,7 +13,7 @@ from podwire_cni.attachment import Attachment
 from podwire_cni.family import IPAddress
 from podwire_cni.leases import Lease
 from podwire_node.cni.audit.view import HostRoute, Link, Remembered
-from podwire_node.cni.neighbours import Neighbour
+from podwire_node.cni.released.neighbours import Neighbour
 
 
 @dataclass(frozen=True, slots=True)

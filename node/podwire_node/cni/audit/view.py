@@ -19,7 +19,7 @@ from podwire_cni.attachment import Attachment
 from podwire_cni.family import IPAddress, IPNetwork
 from podwire_cni.leases import Lease
 from podwire_cni.ports import PortMapping
-from podwire_node.cni.neighbours import Neighbour
+from podwire_node.cni.released.neighbours import Neighbour
 
 
 @dataclass(frozen=True, slots=True)
