@@ -346,6 +346,8 @@ def test_a_node_without_a_network_is_not_ready_and_its_pods_wait(k8s: Cluster) -
     folder = k8s.folders.node("node1") / "cni-conf"
     (conflist,) = folder.glob("*.conflist")
     aside = folder / "aside"
+    agent = daemons.agent_pid(k8s.lab, k8s.lab.nodes[0])
+    os.kill(agent, signal.SIGSTOP)  # or it would put the conflist back at once
     conflist.rename(aside)
     try:
         until("the node is not ready", lambda: node_ready(k8s) == "False")
@@ -358,8 +360,8 @@ def test_a_node_without_a_network_is_not_ready_and_its_pods_wait(k8s: Cluster) -
         k8s.delete("goes")
         k8s.gone("goes")
     finally:
-        if not conflist.exists():
-            aside.rename(conflist)
+        aside.rename(conflist)
+        os.kill(agent, signal.SIGCONT)
     until("the node is ready", lambda: node_ready(k8s) == "True")
     k8s.ready("waits", seconds=5)
 
