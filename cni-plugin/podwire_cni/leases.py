@@ -152,21 +152,18 @@ class Leases:
         found: list[Lease] = []
         wrong: list[InputOutputFailed] = []
         with self._file.snapshot():
-            for owner in self._file.rows(
-                "SELECT DISTINCT network, container, interface FROM leases"
-                " WHERE released IS NULL ORDER BY 1, 2, 3"
-            ):
+            for each in self.attachments():
                 try:
-                    found += self._leases(OWNED, key(Attachment(*owner)))
+                    found += self._leases(OWNED, key(each))
                 except InputOutputFailed as error:
                     wrong.append(error)
         return found, wrong
 
-    def attachments(self, network: str) -> list[Attachment]:
-        """Every attachment of the network that holds a lease, sorted."""
+    def attachments(self, network: str | None = None) -> list[Attachment]:
+        """Every attachment that holds a lease, or those of one network, sorted."""
         rows = self._file.rows(
             "SELECT DISTINCT network, container, interface FROM leases"
-            " WHERE network = ? AND released IS NULL ORDER BY 1, 2, 3",
+            " WHERE released IS NULL AND (?1 IS NULL OR network = ?1) ORDER BY 1, 2, 3",
             (network,),
         )
         return [Attachment(*row) for row in rows]

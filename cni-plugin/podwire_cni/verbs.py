@@ -125,7 +125,7 @@ def delete(call: Call) -> None:
     # Before the database is opened: that it cannot be must not leave the pod its network.
     _unlink(call.host, attachment)
     with _existing_leases(network, call) as leases:
-        _detach(call.host, leases, attachment)
+        _release(call.host, leases, attachment)
 
 
 def detach(host: Host, state_dir: Path, attachment: Attachment) -> None:
@@ -243,9 +243,6 @@ def _undo(host: Host, leases: Leases, attachment: Attachment) -> None:
 def _detach(host: Host, leases: Leases, attachment: Attachment) -> None:
     _unlink(host, attachment)
     _release(host, leases, attachment)
-    # Where no turns are kept, an ADD may have made the link between the two. One that makes it
-    # later finds its lease gone, and undoes itself.
-    _unlink(host, attachment)
 
 
 def _unlink(host: Host, attachment: Attachment) -> None:
@@ -261,6 +258,9 @@ def _release(host: Host, leases: Leases, attachment: Attachment) -> None:
     if lease is not None:
         host.forget(lease)
         leases.release(attachment)
+    # Where no turns are kept, an ADD may have made the link since it was looked for. One that
+    # makes it later finds its lease gone, and undoes itself.
+    _unlink(host, attachment)
 
 
 def _require_lease(config: NetworkConfig, call: Call) -> Lease:

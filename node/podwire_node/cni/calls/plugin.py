@@ -33,8 +33,8 @@ class AgentPlugin:
     def __init__(self, host: Host, readiness: Readiness | None = None) -> None:
         self._host = host
         self._readiness = readiness or Readiness()
-        # 100 ms and more, which the first pod should not wait for.
-        from podwire_cni import netlink, verbs  # noqa: F401, PLC0415 - only who serves pays
+        # 100 ms and more, which the first ADD and the first CHECK should not wait for.
+        from podwire_cni import answers, verbs  # noqa: F401, PLC0415 - only who serves pays
 
     def __call__(self, request: Request, netns: int | None, deadline: float) -> Answer:
         """See Plugin."""
