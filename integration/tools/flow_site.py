@@ -136,6 +136,11 @@ def enter(world: World, node: Netns) -> None:
     """Give node1 the addresses that it has in a world, and let it forget all connections."""
     addresses = [_address(each, "bound", spare=True) for each in world.bound_addresses()]
     _ip(node, ["address flush dev bound scope global", *addresses])
+    forget_connections(node)
+
+
+def forget_connections(node: Netns) -> None:
+    """Let a namespace forget all connections."""
     with node.inside():
         table = Conntrack()
     for family in Family:

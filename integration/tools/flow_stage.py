@@ -20,7 +20,6 @@ from flow_servers import Servers
 from flows.places import LOCAL_PODS, NODE, REMOTE_PODS, SERVED, SERVED_AWAY
 from flows.rows import AWAY, DROP, REJECT
 from flows.world import World
-from pyroute2.netlink.nfnetlink.nfctsocket import NFCTSocket
 from scratch import Netns
 
 from podwire_core.family import Family
@@ -102,8 +101,7 @@ class Stage:
         for each in self._memories():
             known = self.owner.entries(each.table, each.name)
             self.owner.forget(each.table, (each.name,), list(known))
-        with self.netns["node"].inside(), NFCTSocket() as conntrack:
-            conntrack.flush()
+        flow_site.forget_connections(self.netns["node"])
 
     def _memories(self) -> Iterator[Set]:
         wanted = self.services.wanted.values()
