@@ -49,19 +49,21 @@ def build(folder: Path) -> Path:
 
 
 @contextmanager
-def pods(node: Netns, program: Path) -> Iterator[Netns]:
+def pods(node: Netns, program: Path, client_address: str = cluster.CLIENT) -> Iterator[Netns]:
     """A client and a server on a node; the client. Both are gone afterwards."""
     with ExitStack() as undo:
         client, server = scratch.make(), scratch.make()
         undo.callback(scratch.remove, client)
         undo.callback(scratch.remove, server)
-        _wire(node, client, "c0", f"{cluster.CLIENT}/32")
+        _wire(node, client, "c0", f"{client_address}/32")
         _wire(node, server, "s0", f"{_SERVER_ADDRESS}/32")
-        node.run("ip", "route", "add", cluster.CLIENT, "dev", "c0")
+        node.run("ip", "route", "add", client_address, "dev", "c0")
         node.run("ip", "route", "add", _SERVER_ADDRESS, "dev", "s0")
         node.run("ip", "route", "add", cluster.ENDPOINTS, "via", _SERVER_ADDRESS, "dev", "s0")
         node.run("sysctl", "-qw", "net.ipv4.ip_forward=1")
         server.run("ip", "route", "add", "local", cluster.ENDPOINTS, "dev", "lo")
+        back = ("via", _NODE_ADDRESS, "dev", "eth0", "table", "local")
+        server.run("ip", "route", "add", client_address, *back)  # it may be one of them
         process = server.popen(str(program), "serve", str(cluster.TARGET_PORT))
         undo.callback(process.wait)
         undo.callback(process.kill)

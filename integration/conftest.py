@@ -26,6 +26,15 @@ def swept() -> Iterator[None]:
     scratch.sweep()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def questions(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Agents that a test gives no socket of their own share one here, not one of this machine."""
+    folder = tmp_path_factory.mktemp("control")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PODWIRE_CONTROL_SOCKET", str(folder / "agent.sock"))
+        yield
+
+
 @pytest.fixture
 def new_netns() -> Iterator[Callable[[], Netns]]:
     """Make network namespaces; all are gone after the test."""

@@ -3,7 +3,8 @@
 PodwireError
 ├── ObjectError        one object (or one file of objects) is unusable; the rest goes on
 ├── FeedError          the source of objects as a whole cannot be read
-├── ConntrackError     the kernel does not list connections, or does not forget one
+├── ConntrackError     the kernel does not list connections, or does not change one
+├── NfLogError         the kernel does not tell of packets that rules log
 └── NftError           the kernel, or the fake in its place, refused a transaction
     └── NftUnavailable nftables cannot be used here at all (no library, no permission)
 """
@@ -45,7 +46,11 @@ class FeedError(PodwireError):
 
 
 class ConntrackError(PodwireError):
-    """The kernel refused to list connections, or to forget one; the text says what to do."""
+    """The kernel refused to list connections, or to change one; the text says what to do."""
+
+
+class NfLogError(PodwireError):
+    """Nobody hears what rules log, or not we do; the text says what to do."""
 
 
 class NftError(PodwireError):

@@ -21,12 +21,14 @@ NESTED = 0x8000  # NLA_F_NESTED
 ANSWER_SECONDS = 10.0
 MAX_TOLD = 100
 
+REQUEST, ACK = 0x1, 0x4  # NLM_F_*
+
 _HEADER = struct.Struct("=IHHII")
 _ATTRIBUTE = struct.Struct("=HH")
 _CODE = struct.Struct("=i")
 _TYPE = 0x3FFF  # without NLA_F_NESTED and NLA_F_NET_BYTEORDER
 _ERROR, _DONE = 2, 3  # NLMSG_*
-_REQUEST, _ACK, _DUMP = 0x1, 0x4, 0x300  # NLM_F_*
+_DUMP = 0x300  # NLM_F_*
 _SOL_NETLINK, _CAP_ACK = 270, 10  # NETLINK_CAP_ACK: an error does not repeat the question
 _RECEIVE_BYTES = 1 << 16  # the kernel makes dumps in datagrams of up to 32 KB
 
@@ -40,6 +42,13 @@ class Message(NamedTuple):
     kind: int
     body: bytes
     flags: int = 0
+
+
+def packed(message: Message, flags: int, sequence: int) -> bytes:
+    """A message as it is sent, with its padding."""
+    length = _HEADER.size + len(message.body)
+    head = _HEADER.pack(length, message.kind, flags, sequence, 0)
+    return head + message.body + b"\0" * (-length % 4)
 
 
 def attribute(kind: int, value: bytes) -> bytes:
@@ -102,7 +111,7 @@ class Conversation:
         Whoever stops before the end closes it: the kernel takes no question while it has more
         to say, so the rest is passed over.
         """
-        self._socket.send(self._pack(question, _REQUEST | _DUMP))
+        self._socket.send(self._pack(question, REQUEST | _DUMP))
         answers = self._answers()
         try:
             for body in answers:  # noqa: UP028 - `yield from` would close the answers too
@@ -117,17 +126,15 @@ class Conversation:
         """
         if not messages:
             return []
-        packed = [self._pack(each, _REQUEST | each.flags) for each in messages[:-1]]
+        packed = [self._pack(each, REQUEST | each.flags) for each in messages[:-1]]
         # The kernel takes them in their order, so the last one's answer is the end.
-        packed.append(self._pack(messages[-1], _REQUEST | _ACK | messages[-1].flags))
+        packed.append(self._pack(messages[-1], REQUEST | ACK | messages[-1].flags))
         self._socket.send(b"".join(packed))
         return [code for code in self._verdicts(len(messages)) if code]
 
     def _pack(self, message: Message, flags: int) -> bytes:
         self._sequence += 1
-        length = _HEADER.size + len(message.body)
-        head = _HEADER.pack(length, message.kind, flags, self._sequence, 0)
-        return head + message.body + b"\0" * (-length % 4)
+        return packed(message, flags, self._sequence)
 
     def _answers(self) -> Iterator[bytes]:
         while True:

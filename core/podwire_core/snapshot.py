@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TypeVar, cast
 
 from podwire_core.objects import (
+    ClusterNetworkPolicy,
     EndpointSlice,
     KubernetesObject,
     Namespace,
@@ -31,6 +32,7 @@ AGENT_KINDS: dict[tuple[str, str], Kind] = {
     ("discovery.k8s.io", "EndpointSlice"): EndpointSlice,
     ("networking.k8s.io", "NetworkPolicy"): NetworkPolicy,
     ("networking.k8s.io", "ServiceCIDR"): ServiceCIDR,
+    ("policy.networking.k8s.io", "ClusterNetworkPolicy"): ClusterNetworkPolicy,
 }
 
 
@@ -62,6 +64,12 @@ class Snapshot:
 
     def _of(self, kind: Kind) -> dict[ObjectName, KubernetesObject]:
         return self._kinds.setdefault(kind, {})
+
+    def copy(self) -> Snapshot:
+        """Another snapshot of the same objects, which later changes of this one do not reach."""
+        other = Snapshot()
+        other._kinds = {kind: dict(objects) for kind, objects in self._kinds.items()}
+        return other
 
     def apply(self, change: Change) -> bool:
         """Take a change in; false when it changed nothing (a relist repeats what is known)."""

@@ -12,7 +12,7 @@ from itertools import islice
 import pytest
 from scratch import Netns, until
 
-from podwire_core.conntrack import UDP, Conntrack, Entry
+from podwire_core.conntrack import UDP, Bits, Conntrack, Entry
 from podwire_core.conntrack.entry import packed, unpacked
 from podwire_core.family import FAMILIES, Family
 
@@ -25,6 +25,14 @@ table inet zones {
     ip daddr 127.0.0.5 ct zone set 5
     ip daddr 127.0.0.6 ct original zone set 6
     ct state new counter
+  }
+}
+"""
+MARKING = """
+table inet zones {
+  chain late {
+    type filter hook output priority 0
+    udp dport 1053 ct mark set 0x10000003
   }
 }
 """
@@ -154,6 +162,43 @@ def test_what_a_pod_talked_about_is_forgotten(
     left = list(conntrack.entries(family))
     assert not [each for each in left if mentions(each, pods[0])]
     assert len([each for each in left if mentions(each, pods[1])]) == 3
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "127.0.0.5", "127.0.0.6", "::1"])
+def test_bits_of_a_mark_are_set_and_cleared_and_others_stay(
+    home: Netns, conntrack: Conntrack, address: str
+) -> None:
+    family = V6 if ":" in address else V4
+    home.run("nft", MARKING)
+    send(address, 1053)
+    send(LOOPBACK[family], 2053)
+
+    def marks() -> dict[int, int]:
+        return {each.destination_port: each.mark for each in conntrack.entries(family, UDP)}
+
+    def these() -> Iterator[Entry]:
+        return (each for each in conntrack.entries(family, UDP) if each.destination_port == 1053)
+
+    assert conntrack.mark(these(), 0x20000000, 0x20000000) == 1
+    assert marks() == {1053: 0x30000003, 2053: 0}
+    assert dialled(conntrack.entries(family, marked=Bits(1 << 29, 1 << 29))) == {(address, 1053)}
+    assert dialled(conntrack.entries(family, UDP, Bits(0, 1 << 29))) == {(LOOPBACK[family], 2053)}
+    assert conntrack.mark(these(), 0, 0x20000000) == 1
+    assert marks() == {1053: 0x10000003, 2053: 0}
+
+
+def test_marking_what_is_gone_is_silent_and_makes_nothing(conntrack: Conntrack) -> None:
+    send("127.0.0.1", 1053)
+    found = list(conntrack.entries(V4, UDP))
+    conntrack.delete(found)
+    assert conntrack.mark(found, 1, 1) == 0
+    assert list(conntrack.entries(V4, UDP)) == []
+
+
+def test_an_entry_without_a_tuple_marks_nothing(conntrack: Conntrack) -> None:
+    send("127.0.0.1", 1053)
+    (entry,) = conntrack.entries(V4, UDP)
+    assert conntrack.mark([entry._replace(raw=b"")], 1, 1) == 0
 
 
 def test_who_may_not_is_told_what_is_needed(home: Netns) -> None:

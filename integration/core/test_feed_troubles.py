@@ -31,6 +31,7 @@ GROUPS = {
     "": ["nodes", "namespaces", "pods", "services"],
     "discovery.k8s.io": ["endpointslices"],
     "networking.k8s.io": ["networkpolicies", "servicecidrs"],
+    "policy.networking.k8s.io": ["clusternetworkpolicies"],
 }
 
 

@@ -11,7 +11,6 @@ import pytest
 from control_plane import ControlPlane, control_plane
 from feed_reader import Reader
 
-from podwire_core.feed import reflector
 from podwire_core.feed.api_server import ApiServer
 from podwire_core.feed.cluster import RESOURCES, ClusterFeed
 from podwire_core.feed.reflector import Resource
@@ -73,11 +72,8 @@ def test_a_server_without_the_kind_is_no_error_and_holds_up_nothing(plane: Contr
         assert reader.standing == ()
 
 
-def test_a_kind_that_a_server_learns_is_found(
-    plane: ControlPlane, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(reflector, "ABSENT_S", 1.0)
-    later = Resource(ServiceCIDR, "/apis/example.com/v1/later", optional=True)
+def test_a_kind_that_a_server_learns_is_found(plane: ControlPlane) -> None:
+    later = Resource(ServiceCIDR, "/apis/example.com/v1/later", optional=True, absent_s=1)
     with following(plane, resources=[later]) as reader:
         reader.until("it goes on without", lambda: reader.synced)
         definition = crd()

@@ -41,6 +41,11 @@ RIGHTS: list[dict[str, list[str]]] = [
     {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": READ},
     {"apiGroups": ["networking.k8s.io"], "resources": ["networkpolicies"], "verbs": READ},
     {"apiGroups": ["networking.k8s.io"], "resources": ["servicecidrs"], "verbs": READ},
+    {
+        "apiGroups": ["policy.networking.k8s.io"],
+        "resources": ["clusternetworkpolicies"],
+        "verbs": READ,
+    },
     {"apiGroups": [""], "resources": ["nodes/status"], "verbs": ["patch"]},
     {"apiGroups": [""], "resources": ["events"], "verbs": ["create", "get", "patch"]},
 ]

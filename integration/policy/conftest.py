@@ -1,14 +1,13 @@
-"""Lets these tests import policy_machine, and policy_model beside the pure tests."""
+"""Lets these tests import what stands beside them, and policy_model beside the pure tests."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from scratch import Netns
 
 sys.path[:0] = [
     str(Path(__file__).parent),
@@ -16,12 +15,15 @@ sys.path[:0] = [
 ]
 
 if TYPE_CHECKING:
-    from policy_machine import Machine
+    from enforced import Enforced
 
 
-@pytest.fixture
-def machine(new_netns: Callable[[], Netns]) -> Iterator[Machine]:
-    from policy_machine import machine  # noqa: PLC0415 - found on the path just extended
+@pytest.fixture(scope="module")
+def nine() -> Iterator[Enforced]:
+    """The nine pods of tests/tables/policies/three_by_three.py, and their Services."""
+    from enforced import enforced, serve  # noqa: PLC0415 - found on the path just extended
+    from nine_pods import SITE, objects  # noqa: PLC0415 - the same
 
-    with machine(new_netns) as made:
+    with enforced(SITE) as made:
+        serve(made.stage, objects())
         yield made

@@ -1,197 +1,188 @@
-"""The kernel enforces what the oracle says, for every pair at once."""
+"""The kernel enforces what the oracle says, for nodes and the world outside as for pods."""
 
 from __future__ import annotations
 
-import socket
-from collections.abc import Iterable
 from itertools import product
 
 import pytest
-from policy_machine import ADDRESSES, Machine, Probe
+from cluster_policy_model import cluster_policy, deny, networks
+from enforced import Enforced
+from nine_pods import SITE
+from packet_stage import Probe
+from policies.three_by_three import NAME, PORTS, PROTOCOLS, address, addresses, everyone, vip
 from policy_model import (
-    NodeRules,
+    NODES,
     block,
     expression,
     match,
-    namespace,
     namespaces,
-    node,
     pod,
     pods,
     policy,
     port,
 )
-from scratch import until
 
-from podwire_core.family import Family
-from podwire_core.objects import KubernetesObject, NetworkPolicy, Protocol
-from podwire_core.snapshot import Change, Snapshot
-from podwire_policy import oracle
+from podwire_core.family import FAMILIES, family_of
+from podwire_core.objects import NetworkPolicy
 
-SERVED = [(f"serve-{n}", proto, n) for n in (80, 81) for proto in ("TCP", "UDP")]
-PODS = {name: ips for name, ips in ADDRESSES.items() if name != "outside"}
-WEB, APP, DB, CLIENT = (ips[0] for ips in PODS.values())
-DENY_ALL = policy("shop/deny", policyTypes=["Ingress", "Egress"])
-OBJECTS = [
-    node("n1"),
-    *(namespace(name, team=name) for name in ("shop", "data", "other")),
-    *(pod(name, *ips, labels={"app": name.split("/")[1]}, ports=SERVED)
-      for name, ips in PODS.items()),
-]  # fmt: skip
+BOTH = ["Ingress", "Egress"]
+DENY_ALL = policy("x/deny", policyTypes=BOTH)
+LATE = "2030-01-01T00:00:00Z"
 
 TABLES = {
     "no policy at all": [],
     "default deny of one namespace": [DENY_ALL],
+    "default deny of everyone": [policy(f"{ns}/deny", policyTypes=BOTH) for ns in "xyz"],
     "pods, namespaces, and both": [
-        policy("shop/web", podSelector=match(app="web"), ingress=[
-            {"from": [pods(match(app="app")), namespaces(match(team="data"))]}]),
-        policy("data/db", ingress=[{"from": [
-            {**namespaces(match(team="shop")), **pods(expression("app", "NotIn", "web"))}]}]),
+        policy("x/a", podSelector=match(pod="a"), ingress=[
+            {"from": [pods(match(pod="b")), namespaces(match(**{NAME: "y"}))]}]),
+        policy("y/all", ingress=[{"from": [
+            {**namespaces(match(**{NAME: "x"})), **pods(expression("pod", "NotIn", "a"))}]}]),
     ],
     "ports, ranges, names and a whole protocol": [
-        policy("shop/web", podSelector=match(app="web"), ingress=[
+        policy("x/a", podSelector=match(pod="a"), ingress=[
             {"ports": [port(70, end=80), port(1000), port(protocol="UDP")]}]),
-        policy("data/db", ingress=[{"ports": [port("serve-81"), port(80, "UDP")]}]),
-        policy("other/client", ingress=[{"ports": [port(80, "SCTP")]}]),
+        policy("y/all", ingress=[{"ports": [port("serve-81-tcp"), port(80, "UDP")]}]),
+        policy("z/all", ingress=[{"ports": [port(80, "SCTP")]}]),
     ],
     "egress by name, by block, by selector": [
-        policy("shop/out", policyTypes=["Egress"], egress=[
-            {"to": [namespaces(match(team="data"))], "ports": [port("serve-80", "UDP")]},
+        policy("x/out", policyTypes=["Egress"], egress=[
+            {"to": [namespaces(match(**{NAME: "y"}))], "ports": [port("serve-80-udp", "UDP")]},
             {"to": [block("203.0.113.0/24"), block("2001:db8::/32", "2001:db8:9::/48")]}]),
-        policy("other/out", policyTypes=["Egress"], egress=[
+        policy("z/out", policyTypes=["Egress"], egress=[
             {"to": [block("0.0.0.0/0", "10.244.1.2/31")]}, {"ports": [port(81)]}]),
     ],
+    "ingress from nodes and from outside": [
+        policy("x/in", ingress=[{"from": [block("203.0.113.0/24"), block("fd01::/64")]}]),
+        policy("y/in", ingress=[{"from": [block(f"{NODES['n2'][0]}/32")]}]),
+    ],
     "egress of one and ingress of the other": [
-        policy("shop/out", podSelector=match(app="app"), policyTypes=["Egress"], egress=[
+        policy("x/out", podSelector=match(pod="a"), policyTypes=["Egress"], egress=[
             {"to": [namespaces({})]}]),
-        policy("data/in", ingress=[{"from": [namespaces(match(team="shop"))],
-                                    "ports": [port(80)]}]),
+        policy("y/in", ingress=[{"from": [namespaces(match(**{NAME: "x"}))], "ports": [port(80)]}]),
     ],
 }  # fmt: skip
 
 
-class Enforced:
-    """Policies of node n1, in the machine's kernel."""
-
-    def __init__(self, machine: Machine, *policies: NetworkPolicy) -> None:
-        self.snapshot = Snapshot()
-        self.rules = NodeRules("n1", machine.kernel)
-        self.apply(*OBJECTS, *policies)
-
-    def apply(self, *objects: KubernetesObject) -> None:
-        self.change(Change(type(each), each.name, each) for each in objects)
-
-    def remove(self, *objects: KubernetesObject) -> None:
-        self.change(Change(type(each), each.name, None) for each in objects)
-
-    def change(self, changes: Iterable[Change]) -> None:
-        changes = list(changes)
-        for each in changes:
-            self.snapshot.apply(each)
-        self.rules.update(self.snapshot, changes)
-
-    def allows(self, source: str, destination: str, protocol: str, number: int) -> bool:
-        way = (Protocol(protocol), number)
-        return oracle.judge(self.snapshot, source, destination, *way).allowed
+SOME = ("x/a", "x/b", "y/a", "y/b", "z/c")
+OTHERS = (*SITE.outside, *(each for row in NODES.values() for each in row))
 
 
-def probes(machine: Machine) -> list[Probe]:
-    """Every pair of one family, the node and one outside among them."""
+def pairs() -> list[Probe]:
+    """Some pods, both nodes and the host outside: every pair of one family with a pod in it."""
+    homes = SITE.homes()
+    ends = [*OTHERS, *(each for name in SOME for each in addresses(name))]
     return [
         Probe(source, destination, protocol, number)
-        for family in Family
-        for source, destination in product(machine.everyone(family), repeat=2)
-        for protocol, number in product(("TCP", "UDP"), (80, 81))
+        for source, destination in product(ends, ends)
+        if family_of(source) is family_of(destination)
+        and homes[source] != homes[destination]
+        and (source not in OTHERS or destination not in OTHERS)
+        for protocol, number in product(PROTOCOLS, PORTS)
     ]
 
 
 @pytest.mark.parametrize("policies", TABLES.values(), ids=TABLES)
 def test_the_kernel_enforces_what_the_oracle_says(
-    machine: Machine, policies: list[NetworkPolicy]
+    nine: Enforced, policies: list[NetworkPolicy]
 ) -> None:
-    made = Enforced(machine, *policies)
-    wanted = {probe: made.allows(*probe) for probe in probes(machine)}
-    answers = machine.ask(wanted)
-    assert {probe: answers[probe] for probe in wanted if answers[probe] != wanted[probe]} == {}
+    nine.become([*everyone(), *policies])
+    assert nine.differing(pairs()) == {}
 
 
-# ---------------------------------------------------------------------------- Services
-
-SERVICE = """
-    table ip pwt-service {{
-        chain prerouting {{
-            type nat hook prerouting priority -100;
-            ip daddr 10.96.0.1 dnat to {web}
-        }}
-        chain postrouting {{
-            type nat hook postrouting priority 100;
-            ip saddr {web} ip daddr {web} masquerade
-        }}
-    }}
-"""
-VIP = "10.96.0.1"
+# ------------------------------------------------------------------------------- by name
 
 
-def test_policies_see_the_pod_behind_a_service(machine: Machine) -> None:
-    machine.node.run("nft", SERVICE.format(web=WEB))
-    Enforced(
-        machine,
-        policy("shop/web", podSelector=match(app="web"), policyTypes=["Ingress", "Egress"],
-               ingress=[{"from": [pods(match(app="app"))]}]),
-        policy("data/out", policyTypes=["Egress"], egress=[{"to": [block("10.96.0.0/16")]}]),
-    )  # fmt: skip
-    app, db, client = (Probe(source, VIP, "TCP", 80) for source in (APP, DB, CLIENT))
-    assert machine.ask([app, db, client]) == {app: True, db: False, client: False}
+@pytest.mark.parametrize("at", [0, 1], ids=["IPv4", "IPv6"])
+def test_a_pod_and_its_own_node_always_reach_each_other(nine: Enforced, at: int) -> None:
+    nine.become([*everyone(), DENY_ALL])
+    mine, own, other = addresses("x/a")[at], NODES["n1"][at], NODES["n2"][at]
+    asked = {
+        Probe(mine, own, "TCP", 80): "n1",
+        Probe(own, mine, "TCP", 80): "x/a",
+        Probe(mine, other, "TCP", 80): "",
+        Probe(other, mine, "TCP", 80): "",
+    }
+    assert nine.stage.ask(asked) == asked
 
 
-def test_a_pod_reaches_itself_through_its_own_service(machine: Machine) -> None:
-    machine.node.run("nft", SERVICE.format(web=WEB))
-    Enforced(machine, DENY_ALL)
-    own, other = Probe(WEB, VIP, "TCP", 80), Probe(APP, VIP, "TCP", 80)
-    assert machine.ask([own, other]) == {own: True, other: False}
+def test_a_cluster_policy_keeps_a_pod_from_its_own_node(nine: Enforced) -> None:
+    lock = cluster_policy("lock", egress=[deny(networks("0.0.0.0/0"))])
+    nine.become([*everyone(), lock])
+    v4, v6 = addresses("x/a")
+    asked = {
+        Probe(v4, NODES["n1"][0], "TCP", 80): "",
+        Probe(v6, NODES["n1"][1], "TCP", 80): "n1",
+        **{Probe(own, to, "TCP", 80): "x/a" for own, to in zip(NODES["n1"], (v4, v6), strict=True)},
+    }
+    assert nine.stage.ask(asked) == asked
 
 
-# ------------------------------------------------------------------------- connections
+def test_policies_see_the_pod_behind_a_service(nine: Enforced) -> None:
+    nine.become([
+        *everyone(),
+        policy("x/in", podSelector=match(pod="a"), ingress=[{"from": [pods(match(pod="b"))]}]),
+        policy("y/out", policyTypes=["Egress"], egress=[
+            {"to": [block("10.96.0.0/16"), block("fd00:96::/64")]}]),
+    ])  # fmt: skip
+    asked = {
+        Probe(address(source, family), vip(to, family), protocol, 80): reached
+        for family, protocol in product(FAMILIES, PROTOCOLS)
+        for source, to, reached in (
+            ("x/b", "x/a", "x/a"),
+            ("z/a", "x/a", ""),
+            ("y/a", "z/a", ""),  # the Service's address is allowed, which no packet has any more
+        )
+    }
+    assert nine.stage.ask(asked) == asked
 
 
-def test_an_established_connection_survives_a_default_deny(machine: Machine) -> None:
-    made = Enforced(machine)
-    with machine.connect(CLIENT, WEB, socket.SOCK_STREAM, 80) as connection:
-        until("the connection is made", lambda: sent(connection, b"before"))
-        until("its echo comes", lambda: received(connection) == b"before")
-        made.apply(DENY_ALL)
-        new = Probe(CLIENT, WEB, "TCP", 80)
-        assert machine.ask([new]) == {new: False}
-        connection.send(b"after")
-        until("the old connection goes on", lambda: received(connection) == b"after")
+def test_a_pod_reaches_itself_through_its_own_service(nine: Enforced) -> None:
+    nine.become([*everyone(), DENY_ALL])
+    asked = {
+        Probe(address(source, family), vip("x/a", family), protocol, 80): reached
+        for family, protocol in product(FAMILIES, PROTOCOLS)
+        for source, reached in (("x/a", "x/a"), ("x/c", ""))
+    }
+    assert nine.stage.ask(asked) == asked
 
 
-def sent(connection: socket.socket, data: bytes) -> bool:
-    try:
-        return connection.send(data) == len(data)
-    except (BlockingIOError, OSError):
-        return False
+def test_a_cluster_policy_keeps_a_pod_from_itself_through_its_own_service(nine: Enforced) -> None:
+    nine.become([*everyone(), cluster_policy("lock", ingress=[deny()])])
+    asked = {
+        Probe(address("x/a", family), vip("x/a", family), "TCP", 80): "" for family in FAMILIES
+    }
+    assert nine.stage.ask(asked) == asked
 
 
-def received(connection: socket.socket) -> bytes:
-    try:
-        return connection.recv(64)
-    except BlockingIOError:
-        return b""
+def test_a_deleted_policy_opens_again_at_once(nine: Enforced) -> None:
+    probe = Probe(address("z/a"), address("x/a"), "TCP", 80)
+    nine.become([*everyone(), DENY_ALL])
+    assert nine.stage.ask([probe]) == {probe: ""}
+    nine.remove(DENY_ALL)
+    assert nine.stage.ask([probe]) == {probe: "x/a"}
 
 
-def test_a_deleted_policy_opens_again_at_once(machine: Machine) -> None:
-    made = Enforced(machine, DENY_ALL)
-    probe = Probe(CLIENT, WEB, "TCP", 80)
-    assert machine.ask([probe]) == {probe: False}
-    made.remove(DENY_ALL)
-    assert machine.ask([probe]) == {probe: True}
+def test_an_address_passes_from_a_finished_pod_to_the_next(nine: Enforced) -> None:
+    """What the old pod was allowed is not the new one's, in whichever order they are told."""
+    nine.become([*everyone(), policy("x/a", podSelector=match(pod="a"), ingress=[
+        {"from": [pods(match(pod="c"))]}])])  # fmt: skip
+    probe = Probe(address("x/c"), address("x/a"), "TCP", 80)
+    assert nine.stage.ask([probe]) == {probe: "x/a"}
+    new = pod("y/new", *addresses("x/c"), labels={"pod": "c"}, meta={"creationTimestamp": LATE})
+    nine.apply(new)
+    assert nine.stage.ask([probe]) == {probe: ""}, "the younger pod has the address"
+    nine.remove(new)
+    assert nine.stage.ask([probe]) == {probe: "x/a"}
+    nine.apply(pod("x/c", *addresses("x/c"), labels={"pod": "c"}, phase="Succeeded"), new)
+    assert nine.stage.ask([probe]) == {probe: ""}, "a finished pod has none"
 
 
-def test_a_drop_is_counted_under_the_names_of_the_policies(machine: Machine) -> None:
-    Enforced(machine, DENY_ALL)
-    machine.ask([Probe(CLIENT, WEB, "TCP", 80)])
-    listed = machine.node.run("nft", "list", "table", "ip", "podwire-policy").splitlines()
-    counted = [line for line in listed if "counter packets 1 " in line]
+def test_a_drop_is_counted_under_the_names_of_the_policies(nine: Enforced) -> None:
+    nine.become(everyone())
+    nine.apply(DENY_ALL)
+    nine.stage.ask([Probe(address("z/a"), address("x/a"), "TCP", 80)])
+    listed = nine.stage.netns["n1"].run("nft", "list", "table", "ip", "podwire-policy")
+    counted = [line for line in listed.splitlines() if "counter packets 1 " in line]
     assert len(counted) == 1
-    assert "ingress isolated by shop/deny" in counted[0]
+    assert "ingress isolated by x/deny" in counted[0]

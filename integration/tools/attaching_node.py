@@ -104,15 +104,35 @@ class AttachingNode:
         hidden.write_text(json.dumps(document))
         hidden.rename(self.objects / f"{kind}.{name}.json")
 
-    def put_pod(self, name: str, uid: str = "", **labels: str) -> None:
-        """A pod of this node, which the API server knows no address of yet."""
+    def put_pod(
+        self,
+        name: str,
+        uid: str = "",
+        phase: str = "Pending",
+        addresses: Sequence[str] = (),
+        deleted: str | None = None,
+        **labels: str,
+    ) -> None:
+        """A pod of this node; the API server knows no address of it yet, unless it is given.
+
+        deleted: its deletionTimestamp.
+        """
+        metadata = {"labels": labels, "uid": uid, "deletionTimestamp": deleted}
         spec = {"nodeName": NODE, "containers": [{"name": "main"}]}
-        self.put("Pod", name, metadata={"labels": labels, "uid": uid}, spec=spec)
+        status = {"phase": phase, "podIPs": [{"ip": each} for each in addresses]}
+        self.put("Pod", name, metadata=metadata, spec=spec, status=status)
+
+    def put_policy(self, name: str, **spec: object) -> None:
+        """A NetworkPolicy of `default`."""
+        self.put("NetworkPolicy", name, "networking.k8s.io/v1", spec=spec)
 
     def deny_all_to(self, **labels: str) -> None:
         """A policy that lets nobody reach the pods with these labels."""
-        spec = {"podSelector": {"matchLabels": labels}, "policyTypes": ["Ingress"]}
-        self.put("NetworkPolicy", "deny", "networking.k8s.io/v1", spec=spec)
+        self.put_policy("deny", podSelector={"matchLabels": labels}, policyTypes=["Ingress"])
+
+    def remove(self, kind: str, name: str) -> None:
+        """Take an object away."""
+        (self.objects / f"{kind}.{name}.json").unlink()
 
     # ---------------------------------------------------------------------------- agent
 
@@ -132,6 +152,13 @@ class AttachingNode:
             argv = [*inside, *command, *files, *cni, "--components", self.components]
             self.agents.append(subprocess.Popen(argv, stderr=log))
         return self.agents[-1]
+
+    def status(self) -> dict[str, Any]:
+        """What the agent says of itself; {} before it says anything."""
+        try:
+            return dict(json.loads((self.folder / "status.json").read_text()))
+        except FileNotFoundError:
+            return {}
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         """End the newest agent."""

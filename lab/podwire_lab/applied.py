@@ -25,12 +25,14 @@ _KINDS = {
     "Service": ("service", "services", "svc"),
     "Namespace": ("namespace", "namespaces", "ns"),
     "NetworkPolicy": ("networkpolicy", "networkpolicies", "netpol"),
+    "ClusterNetworkPolicy": ("clusternetworkpolicy", "clusternetworkpolicies", "cnp"),
     "EndpointSlice": ("endpointslice", "endpointslices"),
     "Deployment": ("deployment", "deployments", "deploy"),
     "ReplicaSet": ("replicaset", "replicasets", "rs"),
     "StatefulSet": ("statefulset", "statefulsets", "sts"),
     "DaemonSet": ("daemonset", "daemonsets", "ds"),
 }
+_CLUSTER_WIDE = {"ClusterNetworkPolicy"}
 _SPELLINGS = {word: kind for kind, words in _KINDS.items() for word in words}
 
 
@@ -110,6 +112,8 @@ def delete_named(folders: Folders, kind: str, name: ObjectName) -> tuple[str, ..
     inside: list[str] = []
     if kind == "Namespace":
         inside = _empty(folders, name.name)
+        name = ObjectName("", name.name)
+    elif kind in _CLUSTER_WIDE:
         name = ObjectName("", name.name)
     # Only names of files that are there: what a person types never becomes a path.
     there = {file.name: file for file in folders.manifests.glob("*.json")}

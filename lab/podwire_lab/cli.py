@@ -40,7 +40,7 @@ from podwire_lab.folders import Folders
 from podwire_lab.follow import follow as follow_log
 from podwire_lab.machine import cluster, daemons
 from podwire_lab.overview import Lookout, look
-from podwire_lab.topology import Proxy, plan_lab
+from podwire_lab.topology import Lab, LabNode, Proxy, plan_lab
 from podwire_lab.visit import visit
 
 
@@ -317,11 +317,7 @@ def agent(name: str, action: str, node: str) -> None:
       podwire lab agent stop node2
     """
     running = load(name)
-    try:
-        where = running.node(node)
-    except KeyError:
-        known = ", ".join(each.name for each in running.nodes)
-        raise click.ClickException(f"lab {name!r} has no node {node!r}: it has {known}") from None
+    where = _node(running, node)
     if action == "start" and (pid := daemons.agent_pid(running, where)):
         raise click.ClickException(f"the agent of {node} runs already (process {pid})")
     if action == "stop":
@@ -330,3 +326,34 @@ def agent(name: str, action: str, node: str) -> None:
     else:
         pid = cluster.restart_agent(running, node)
         click.echo(f"agent of {node} started (process {pid})")
+
+
+@lab.command(context_settings={"ignore_unknown_options": True})
+@name_option
+@click.argument("node")
+@click.argument("question", nargs=-1, required=True, type=click.UNPROCESSED)
+def ask(name: str, node: str, question: tuple[str, ...]) -> None:
+    """Ask a node's agent: explain, observe, policy audit.
+
+    These are commands of `podwire`, sent to the agent of NODE; its exit code is passed on.
+
+    \b
+    Examples:
+      podwire lab ask node1 explain shop/frontend shop/api:80
+      podwire lab ask node2 observe --follow
+      podwire lab ask node1 policy audit deny.yaml
+    """
+    running = load(name)
+    socket = daemons.agent_socket(running, _node(running, node))
+    argv = [*daemons.podwire_argv(), *question, "--socket", str(socket)]
+    sys.stdout.flush()
+    os.execvp(argv[0], argv)  # noqa: S606 - a list, no shell
+
+
+def _node(running: Lab, name: str) -> LabNode:
+    try:
+        return running.node(name)
+    except KeyError:
+        known = ", ".join(each.name for each in running.nodes)
+        sentence = f"lab {running.name!r} has no node {name!r}: it has {known}"
+        raise click.ClickException(sentence) from None

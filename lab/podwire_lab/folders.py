@@ -6,7 +6,8 @@
     ├── objects/KIND.NS.NAME.json    what the control plane says; agents, runners, DNS watch it
     ├── reports/NODE/NS.NAME.json    what a node's runner says of one pod of its node
     ├── nodes/NODE/                  agent.log, runner.log, agent.json (the agent's status), cni/,
-    │                                cni-conf/ (the CNI configuration that the agent writes)
+    │                                cni-conf/ (the CNI configuration that the agent writes),
+    │                                control/ (the socket where it answers questions)
     ├── pods/NS.NAME/                CONTAINER.log, resolv.conf, hosts
     ├── problems.json                what of all this cannot be used
     ├── kubernetes/                  certificates, kubeconfigs and logs of a real control plane

@@ -21,6 +21,7 @@ import msgspec
 
 from podwire_core.feed.decode import Kinds
 from podwire_core.objects import (
+    ClusterNetworkPolicy,
     Container,
     Endpoint,
     EndpointSlice,
@@ -388,6 +389,7 @@ LAB_KINDS: Kinds = {
     ("discovery.k8s.io", "EndpointSlice"): LabEndpointSlice,
     ("networking.k8s.io", "NetworkPolicy"): NetworkPolicy,
     ("networking.k8s.io", "ServiceCIDR"): ServiceCIDR,
+    ("policy.networking.k8s.io", "ClusterNetworkPolicy"): ClusterNetworkPolicy,
     ("apps", "Deployment"): Deployment,
     ("apps", "ReplicaSet"): ReplicaSet,
     ("apps", "StatefulSet"): StatefulSet,

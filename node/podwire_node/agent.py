@@ -4,6 +4,7 @@
     nftables announces     tables changed        ─► ours, by someone else? ─► repair
     rtnetlink announces    routes, forwarding    ─► compare, repair
     a CNI call             a pod comes or goes   ─► snapshot ─► parts ─► kernel ─► the call goes on
+    a command asks         of the objects, of drops ─► answer, in a thread of its own
     a back-off ends        something was refused ─► try again
     45 minutes are over    a problem stands      ─► tell it again
     SIGTERM, SIGINT        leave; everything stays in force
@@ -33,6 +34,7 @@ from podwire_node.intake import Intake
 from podwire_node.own_pods import OwnPods
 from podwire_node.parts import make_parts
 from podwire_node.programmer import Programmer
+from podwire_node.questions import Questions
 from podwire_node.reports.own_node import OwnNode
 from podwire_node.reports.reporter import Reporter
 from podwire_node.reports.status import StatusFile, resident_mb, seconds_since_start
@@ -66,7 +68,8 @@ class Agent:
             each.listen_with(tables)
         self._pods = PodNetwork(config, own, self._intake, self._parts, self._stack)
         self._reporter = Reporter(config.node, server, self._stack)
-        self._summary = Summary(config, self._intake, self._parts, self._pods)
+        self._questions = Questions(config, self._intake, self._parts, self._stack)
+        self._summary = Summary(config, self._intake, self._parts, self._pods, self._questions)
         self._own_node = OwnNode(config)
 
     def run(self) -> None:
@@ -88,7 +91,7 @@ class Agent:
             self._selector.register(descriptor, selectors.EVENT_READ, notice)
         if self._pods.calls is not None:
             self._selector.register(self._pods.calls, selectors.EVENT_READ, self._hear_calls)
-        for descriptor, hear in self._reporter.watched():
+        for descriptor, hear in (*self._reporter.watched(), *self._questions.watched()):
             self._selector.register(descriptor, selectors.EVENT_READ, hear)
         ours, kernels = socket.socketpair()
         for end in (ours, kernels):

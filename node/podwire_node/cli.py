@@ -16,8 +16,11 @@ import click
 
 from podwire_node.cleanup.command import cleanup
 from podwire_node.cni.files.install_command import install
+from podwire_node.explain.command import explain
 from podwire_node.kube_proxy.command import proxy
 from podwire_node.leases.command import leases
+from podwire_node.observe.command import observe
+from podwire_node.policy_audit.command import policy
 from podwire_node.settings.agent_config import AgentConfig
 from podwire_node.settings.config import ConfigError, resolve
 from podwire_node.settings.listing import settings_json, show
@@ -55,6 +58,9 @@ def main() -> None:
       podwire config --config /etc/podwire/config.yaml
       podwire install --pod-cidrs 10.244.1.0/24 --wait 60
       podwire leases
+      podwire observe --follow
+      podwire explain shop/web-7d9c shop/api:80
+      podwire policy audit default-deny.yaml
       podwire cleanup --dry-run
     """
 
@@ -134,6 +140,9 @@ main.add_command(proxy)
 main.add_command(cleanup)
 main.add_command(install)
 main.add_command(leases)
+main.add_command(observe)
+main.add_command(explain)
+main.add_command(policy)
 
 
 if __name__ == "__main__":

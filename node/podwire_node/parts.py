@@ -1,7 +1,7 @@
 """The parts of an agent: each keeps one thing right, and the loop knows them all alike.
 
     component   part         what it keeps              when it may begin: these were read
-    policy      policy       table podwire-policy       Pods, Namespaces, NetworkPolicies
+    policy      policy       table podwire-policy       Pods, Namespaces, NetworkPolicies, Nodes
     cni         host-ports   table podwire-host-ports   -
     cni         masquerade   table podwire-masquerade   Nodes
     cni         routes       routes of protocol 112     Nodes
@@ -10,7 +10,8 @@
 
 In this order: what is to be denied is denied before anything leads to it.
 
-Beside these the proxy reads ServiceCIDRs, which are optional: no part waits for them.
+Beside these the proxy reads ServiceCIDRs and the policy ClusterNetworkPolicies, which are optional:
+no part waits for a server that has none.
 
 A part whose kinds cannot be read (403) does not begin: what an earlier run of it left in the
 kernel stays in force, where half of the objects would be taken for all of them.
@@ -29,6 +30,7 @@ from podwire_core.nft.kernel import Nft
 from podwire_core.nft.monitor import Monitor
 from podwire_core.nft.owner import Owner
 from podwire_core.objects import (
+    ClusterNetworkPolicy,
     EndpointSlice,
     Namespace,
     NetworkPolicy,
@@ -52,7 +54,7 @@ if TYPE_CHECKING:
 _KINDS: dict[Component, frozenset[Kind]] = {
     Component.CNI: frozenset({Node}),
     Component.PROXY: frozenset({Node, Service, EndpointSlice, ServiceCIDR}),
-    Component.POLICY: frozenset({Pod, Namespace, NetworkPolicy}),
+    Component.POLICY: frozenset({Pod, Namespace, NetworkPolicy, Node, ClusterNetworkPolicy}),
 }
 
 
@@ -170,9 +172,15 @@ def _beside_proxy(config: AgentConfig, proxy: Programmer, stack: ExitStack) -> I
 def _policy(config: AgentConfig, nft: Nft) -> Programmer:
     from podwire_policy.policies import Policies  # noqa: PLC0415 - see make_parts
 
-    policies = Policies(config.node)
-    owner = Owner(nft, policies.tables)
-    return Programmer("policy", policies, owner, Monitor(policies.tables))
+    recheck = config.existing_connections == "recheck"
+    policies = Policies(config.node, recheck=recheck)
+    owner, monitor = Owner(nft, policies.tables), Monitor(policies.tables)
+    if not recheck:
+        return Programmer("policy", policies, owner, monitor)
+    from podwire_node.recheck.rechecker import Rechecker  # noqa: PLC0415 - see make_parts
+    from podwire_node.recheck.rechecking import Rechecking  # noqa: PLC0415 - same
+
+    return Rechecking("policy", policies, owner, monitor, Rechecker(config.node))
 
 
 def _host_ports(nft: Nft) -> PodPorts:

@@ -1,4 +1,4 @@
-"""Which pod owns an address, while two pods name it.
+"""Which pod owns an address, while two pods name it, or the node gave it to someone else.
 
 An address passes from a pod that ends to a pod that starts, and news of the two may arrive
 in either order, so that for a moment both name it. It is one pod's all the same, in every
@@ -8,17 +8,17 @@ set at once, or the old pod's permissions would reach the new one:
     2  the younger pod comes first: it got the address after the other gave it back
     3  by namespace and name, so that a restart decides alike
 
-Finished pods and pods in the node's network own no address at all (Pod.ips).
+Where this node itself gave the address away (Attached), it knows best: the address is that
+pod's, or nobody's. Finished pods and pods in the node's network own none at all (Pod.ips).
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from podwire_core.claims import Claims
-from podwire_core.objects import ObjectName, Pod
+from podwire_core.objects import Attached, ObjectName, Pod
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,43 +44,109 @@ class Right:
 
 
 class Owners:
-    """All pods' claims on their addresses."""
+    """All pods, their claims on their addresses, and to whom this node gave addresses."""
 
     def __init__(self) -> None:
-        self._claims: Claims[Right, str, ObjectName] = Claims()
-        self._rights: dict[ObjectName, Right] = {}
+        self._pods: dict[ObjectName, Pod] = {}
+        #: One claimant, by far the most, is no tuple.
+        self._claims: dict[str, ObjectName | tuple[ObjectName, ...]] = {}
+        self._attached: dict[ObjectName, Attached] = {}
+        self._given: dict[str, dict[ObjectName, Attached]] = {}
+
+    def __len__(self) -> int:
+        return len(self._pods)
 
     @property
-    def pods(self) -> Collection[ObjectName]:
-        """Every pod that is known."""
-        return self._rights.keys()
+    def claimed(self) -> Collection[str]:
+        """Every address that a pod names."""
+        return self._claims.keys()
+
+    @property
+    def given_addresses(self) -> Collection[str]:
+        """Every address that this node gave away."""
+        return self._given.keys()
+
+    def pod(self, name: ObjectName) -> Pod | None:
+        """A pod as it was told last."""
+        return self._pods.get(name)
 
     def replace(self, name: ObjectName, pod: Pod | None) -> set[ObjectName]:
         """Take a pod as it is now. Answers every pod whose addresses may be others for it."""
-        old = self._rights.pop(name, None)
-        ips = pod.ips if pod else ()
-        concerned = {*ips, *(self._claims[old] if old else ())}
-        touched = {name} | self._holders(concerned)
-        if old:
-            self._claims.replace(old, {})
+        old = self._pods.pop(name, None)
+        before, now = set(old.ips if old else ()), set(pod.ips if pod else ())
         if pod:
-            self._rights[name] = Right.of(pod)
-            self._claims.replace(self._rights[name], dict.fromkeys(ips, name))
-        return touched | self._holders(concerned)
+            self._pods[name] = pod
+        for address in before - now:
+            self._unclaim(address, name)
+        for address in now - before:
+            there = self._claimants(address)
+            self._claims[address] = (*there, name) if there else name
+        return {name, *(each for ip in before | now for each in self._claimants(ip))}
+
+    def attach(
+        self, name: ObjectName, attached: Attached | None
+    ) -> tuple[set[str], set[ObjectName]]:
+        """Take an attachment as it is now. Answers addresses and pods that it may concern."""
+        old = self._attached.pop(name, None)
+        addresses = {*(old.addresses if old else ()), *(attached.addresses if attached else ())}
+        for address in old.addresses if old else ():
+            self._given[address].pop(name, None)
+        if attached:
+            self._attached[name] = attached
+            for address in attached.addresses:
+                self._given.setdefault(address, {})[name] = attached
+        for address in addresses:
+            if not self._given[address]:
+                del self._given[address]
+        return addresses, {each for address in addresses for each in self._claimants(address)}
+
+    def given(self, address: str) -> Iterable[Attached]:
+        """To whom this node gave an address."""
+        return self._given.get(address, {}).values()
+
+    def owner(self, address: str) -> ObjectName | None:
+        """The pod whose address it is."""
+        claimants = self._claimants(address)
+        if given := self._given.get(address):
+            rows = given.values()
+            claimants = tuple(
+                name
+                for name in claimants
+                if any(is_given_to(row, self._pods[name]) for row in rows)
+            )
+        if len(claimants) > 1:
+            return min(Right.of(self._pods[name]) for name in claimants).pod
+        return claimants[0] if claimants else None
 
     def addresses(self, name: ObjectName) -> tuple[str, ...]:
         """The addresses that are this pod's and no other's, in the order it lists them."""
-        right = self._rights.get(name)
-        claimed = self._claims[right] if right else ()
-        return tuple(ip for ip in claimed if self._claims.winners[ip] == name)
+        pod = self._pods.get(name)
+        mine = pod.ips if pod else ()
+        return tuple(dict.fromkeys(ip for ip in mine if self.owner(ip) == name))
 
-    def lost(self, name: ObjectName) -> dict[str, ObjectName]:
-        """Addresses that this pod names and another owns: address → its owner."""
-        right = self._rights.get(name)
-        return (
-            {ip: holder.pod for ip, holder in self._claims.losers(right).items()} if right else {}
-        )
+    def lost(self, name: ObjectName) -> dict[str, str]:
+        """Addresses that this pod names and does not own: address → whose it is, in words."""
+        pod = self._pods.get(name)
+        mine = pod.ips if pod else ()
+        return {ip: self._holder(ip) for ip in mine if self.owner(ip) != name}
 
-    def _holders(self, addresses: Collection[str]) -> set[ObjectName]:
-        winners = self._claims.winners
-        return {winners[address] for address in addresses if address in winners}
+    def _holder(self, address: str) -> str:
+        given = [str(each.pod or each.name) for each in self.given(address)]
+        return str(self.owner(address) or (min(given) if given else "nobody"))
+
+    def _claimants(self, address: str) -> tuple[ObjectName, ...]:
+        found = self._claims.get(address, ())
+        return (found,) if isinstance(found, ObjectName) else found
+
+    def _unclaim(self, address: str, name: ObjectName) -> None:
+        left = tuple(each for each in self._claimants(address) if each != name)
+        if not left:
+            del self._claims[address]
+        else:
+            self._claims[address] = left[0] if len(left) == 1 else left
+
+
+def is_given_to(attached: Attached, pod: Pod) -> bool:
+    """Whether an attachment is this pod's. A uid that one of the two does not say fits any."""
+    one, other = attached.uid, pod.metadata.uid
+    return attached.pod == pod.name and (not one or not other or one == other)

@@ -2,8 +2,9 @@
 
     noun        name      holds                                          kind
     PodPeers    peers-…   addresses of pods that one peer selects        hash, elements change
+    NodePeers   nodes-…   addresses of Nodes that one peer selects       hash, elements change
     NamedPort   named-…   address . protocol . port where it is served   hash, elements change
-    Blocks      cidrs-…   CIDRs of a rule's ipBlocks, excepts cut out    interval, never changes
+    Blocks      cidrs-…   CIDRs of a rule's peers, excepts cut out       interval, never changes
     PortList    ports-…   ports and ranges of one protocol in a rule     interval, never changes
 
 The name is a digest of the content: policies that say the same share a set, a set that stays
@@ -14,67 +15,27 @@ anonymous sets cost 10 times to load and 200 times to change.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol as Interface
 
 from podwire_core.family import FAMILIES, Family, family_of
 from podwire_core.nft.expressions import DPORT, L4PROTO, Concat, concat, daddr, saddr
-from podwire_core.nft.objects import Element, Key, Set, Table, digest
-from podwire_core.nft.statements import Verdict
-from podwire_core.objects import ContainerPort, ObjectName, Protocol
+from podwire_core.nft.objects import Element, Set, Table, digest
+from podwire_core.objects import Node, Protocol
+from podwire_core.objects.cluster import NAMESPACE_NAME_LABEL
 from podwire_core.selectors import LabelSelector
-from podwire_policy.isolation import DIGITS, Group
+from podwire_policy.groups import DIGITS
+from podwire_policy.labels import Pairs, namespace_pair, pairs, port_pair
+from podwire_policy.population import Candidate
 
 #: One per family: addresses of the two never share a set.
 TABLES = {family: Table(family, "podwire-policy") for family in FAMILIES}
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A pod that sets may take in: what they ask about it, once for all of them.
-
-    addresses: those it owns. groups: what isolates it, when it runs on this node.
-    """
-
-    name: ObjectName
-    labels: Mapping[str, str]
-    ports: tuple[ContainerPort, ...]
-    addresses: tuple[str, ...]
-    namespace_labels: Mapping[str, str]
-    groups: tuple[Group, ...] = ()
-
-
-Row = tuple[str, tuple[str, ...], Verdict | None]
-"""One element for one pod: the address that says which table, the key, a map's value."""
-
-
-class Members(Interface):
-    """A set whose elements are pods."""
-
-    @property
-    def name(self) -> str:
-        """Its name in both tables."""
-        ...
-
-    def declare(self, table: Table) -> Set:
-        """The set without its elements."""
-        ...
-
-    def rows(self, candidate: Candidate) -> Iterable[Row]:
-        """The elements that one pod contributes."""
-        ...
-
-
-def elements(members: Members, candidate: Candidate) -> dict[Key, Element]:
-    """A pod's elements in one set, of both families. They carry the pod's name for readers."""
-    found: dict[Key, Element] = {}
-    for address, parts, data in members.rows(candidate):
-        table = TABLES[family_of(address)]
-        element = Element(table, members.name, parts, data, str(candidate.name))
-        found[element.key] = element
-    return found
+def element(name: str, address: str, parts: tuple[str, ...], words: str) -> Element:
+    """An element of a set in the table of an address' family."""
+    return Element(TABLES[family_of(address)], name, parts, None, words)
 
 
 @dataclass(frozen=True)
@@ -98,35 +59,86 @@ class PodPeers:
         where = self.namespace if self.namespaces is None else [self.namespaces.identity]
         return f"peers-{digest(json.dumps([where, self.pods.identity]), DIGITS)}"
 
+    @cached_property
+    def places(self) -> tuple[Pairs, Pairs]:
+        """Labels of namespaces and of pods without which nothing is selected (labels.pairs)."""
+        here = self.namespaces
+        where = namespace_pair(self.namespace) if here is None else pairs(here)
+        return where, pairs(self.pods)
+
     def declare(self, table: Table) -> Set:
-        """See Members."""
+        """The set without its elements."""
         return Set(table, self.name, saddr(table.family), self.why)
 
-    def rows(self, candidate: Candidate) -> Iterable[Row]:
-        """Its addresses, when the peer selects it."""
+    def elements(self, candidate: Candidate) -> Iterable[Element]:
+        """A pod's addresses, when the peer selects it."""
         if self._selects(candidate):
             for address in candidate.addresses:
-                yield address, (address,), None
+                yield element(self.name, address, (address,), candidate.words)
 
     def _selects(self, candidate: Candidate) -> bool:
         if self.namespaces is None:
-            inside = candidate.name.namespace == self.namespace
+            inside = candidate.namespace_labels[NAMESPACE_NAME_LABEL] == self.namespace
         else:
             inside = self.namespaces.matches(candidate.namespace_labels)
-        return inside and self.pods.matches(candidate.labels)
+        return inside and self.pods.matches(candidate.pod.labels)
 
 
 @dataclass(frozen=True)
-class NamedPort:
-    """Where pods serve a port of this name and protocol; the number is each pod's own."""
+class NodePeers:
+    """Nodes by their labels: every address that they have."""
 
-    port: str
-    protocol: Protocol
+    nodes: LabelSelector
 
     @cached_property
     def name(self) -> str:
         """Kind and digest."""
-        return f"named-{digest(f'{self.port}/{self.protocol}', DIGITS)}"
+        return f"nodes-{digest(self.nodes.identity, DIGITS)}"
+
+    def declare(self, table: Table) -> Set:
+        """The set without its elements."""
+        return Set(table, self.name, saddr(table.family), f"nodes with {self.nodes.text}")
+
+    def elements(self, nodes: Iterable[Node]) -> Iterable[Element]:
+        """The addresses of those that it selects. Of nodes that share one, the first is named."""
+        found: dict[str, Element] = {}
+        for node in nodes:
+            if self.nodes.matches(node.labels):
+                for address in node_addresses(node):
+                    words = f"node {node.metadata.name}"
+                    found.setdefault(address, element(self.name, address, (address,), words))
+        return found.values()
+
+
+def node_addresses(node: Node) -> Iterable[str]:
+    """All of a node's addresses; names are none."""
+    rows = node.status.addresses or ()
+    return (row.address for row in rows if row.type.endswith("IP") and row.address)
+
+
+@dataclass(frozen=True)
+class NamedPort:
+    """Where pods serve a port of this name; the number is each pod's own.
+
+    protocol: None for whatever protocol the pod says.
+    """
+
+    port: str
+    protocol: Protocol | None
+
+    @cached_property
+    def name(self) -> str:
+        """Kind and digest."""
+        return f"named-{digest(self._words, DIGITS)}"
+
+    @property
+    def _words(self) -> str:
+        return f"{self.port}/{self.protocol or 'any'}"
+
+    @property
+    def places(self) -> tuple[Pairs, Pairs]:
+        """As of PodPeers."""
+        return None, port_pair(self.port)
 
     @staticmethod
     def key(family: Family) -> Concat:
@@ -134,17 +146,17 @@ class NamedPort:
         return concat(daddr(family), L4PROTO, DPORT)
 
     def declare(self, table: Table) -> Set:
-        """See Members."""
-        why = f"named port {self.port}/{self.protocol}"
+        """The set without its elements."""
+        why = f"named port {self._words}"
         return Set(table, self.name, self.key(table.family), why)
 
-    def rows(self, candidate: Candidate) -> Iterable[Row]:
-        """Each of its addresses with each port that it declares so."""
-        for row in candidate.ports:
-            if row.name == self.port and row.protocol is self.protocol:
+    def elements(self, candidate: Candidate) -> Iterable[Element]:
+        """Each of a pod's addresses with each port that it declares so."""
+        for row in candidate.pod.ports:
+            if row.name == self.port and self.protocol in {None, row.protocol}:
                 for address in candidate.addresses:
-                    key = (address, self.protocol.nft, str(row.container_port))
-                    yield address, key, None
+                    key = (address, row.protocol.nft, str(row.container_port))
+                    yield element(self.name, address, key, candidate.words)
 
 
 @dataclass(frozen=True)
@@ -160,7 +172,7 @@ class Blocks:
 
     def declare(self, table: Table) -> Set:
         """The set without its elements."""
-        why = "addresses of ipBlock peers"
+        why = "addresses of peers"
         return Set(table, self.name, saddr(table.family), why, interval=True)
 
     def contents(self, table: Table) -> Iterable[Element]:
@@ -189,3 +201,7 @@ class PortList:
     def contents(self, table: Table) -> Iterable[Element]:
         """All its elements."""
         return (Element(table, self.name, (port,)) for port in self.ports)
+
+
+Static = Blocks | PortList
+Interned = PodPeers | NodePeers | NamedPort | Static

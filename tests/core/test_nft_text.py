@@ -11,8 +11,10 @@ from nft_refusals import (
     BASE,
     CIDRS,
     CLIENTS,
+    DENIED,
     FORWARD,
     FRONTENDS,
+    JUDGE,
     PICK,
     POD,
     SLOT,
@@ -24,6 +26,7 @@ from nft_refusals import (
 from podwire_core.delta import Delta
 from podwire_core.family import Family
 from podwire_core.nft.expressions import (
+    CT_MARK,
     DPORT,
     IIFNAME,
     Numgen,
@@ -46,7 +49,17 @@ from podwire_core.nft.objects import (
     Table,
     comment_text,
 )
-from podwire_core.nft.statements import DROP, Dnat, Match, Update, Verdict, VerdictKind
+from podwire_core.nft.statements import (
+    DROP,
+    AnyBit,
+    Dnat,
+    Limit,
+    Log,
+    Match,
+    Update,
+    Verdict,
+    VerdictKind,
+)
 from podwire_core.nft.transaction import Transaction, sweep, transaction
 
 V6 = Family.IPV6
@@ -212,6 +225,18 @@ def test_names_of_interfaces_are_quoted() -> None:
     assert Match(IIFNAME, values=("eth0",), negated=True).text == 'meta iifname != "eth0"'
 
 
+def test_what_is_denied_is_spelled_as_nft_has_it() -> None:
+    assert [" ".join(each.text for each in rule.statements) for rule in JUDGE.rules] == [
+        "ct mark & 0x20000000 != 0 goto denied",
+        "meta oif 0 accept",
+        'meta iifname "podwire*" fib saddr . iif oif 0 goto denied',
+        "ip saddr != @pods goto denied",
+    ]
+    limit, log = DENIED.rules[0].statements
+    assert limit.text == "limit rate 10/second burst 20 packets"
+    assert log.text == 'log prefix "denied" group 28791 snaplen 128'
+
+
 @pytest.mark.parametrize(
     "name",
     ["", "*", 'a"b', "a b", "a/b", "a\\", "a*b", "a**", "x" * 16, "x" * 15 + "*", "a\n", "ä"],
@@ -231,6 +256,16 @@ def test_what_is_no_interface_is_refused(name: str) -> None:
         (lambda: Update(concat(saddr(V6), constant(1)), "m", 9, DPORT), "more than 16 bytes"),
         (lambda: Update(saddr(V6), "m", 9, concat(daddr(V6), DPORT)), "more than 16 bytes"),
         (lambda: Set(TABLE, "s", saddr(V4), interval=True, timeout=1), "intervals"),
+        (lambda: AnyBit(CT_MARK, 0), "no bits"),
+        (lambda: AnyBit(CT_MARK, 1 << 32), "no bits"),
+        (lambda: Limit(0, 1), "limit of 0"),
+        (lambda: Limit(1, 0), "burst 0"),
+        (lambda: Log("", 1), "prefix ''"),
+        (lambda: Log('a"b', 1), "prefix"),
+        (lambda: Log("a\nb", 1), "prefix"),
+        (lambda: Log("x" * 128, 1), "prefix"),
+        (lambda: Log("x", 1 << 16), "group 65536"),
+        (lambda: Log("x", 1, 0), "snaplen 0"),
     ],
 )
 def test_what_nft_cannot_say_cannot_be_made(make: Callable[[], object], reason: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from nft_refusals import TABLE, TCP_VIP, V4
+from nft_refusals import DENIED, JUDGE, POD, PODS, TABLE, TCP_VIP, V4
 
 from podwire_core.nft.expressions import (
     DADDR_TYPE,
@@ -234,3 +234,39 @@ def test_a_set_remembers_keys_alone() -> None:
     seen = Set(TABLE, "seen", saddr(V4), timeout=5)
     traced = one([seen, nat((Update(saddr(V4), "seen", 5),))])
     assert traced.updates == (Element(TABLE, "seen", ("10.1.1.1",)),)
+
+
+# ------------------------------------------------------------------------ what is denied
+
+JUDGED: list[Object] = [PODS, POD, JUDGE, DENIED]
+HERE = ("10.96.0.1",)
+FROM_POD = replace(SYN, saddr="10.244.1.5", iif="podwire1")
+
+
+def judged(packet: Packet) -> Trace:
+    (only,) = trace(Ruleset(JUDGED, HERE), packet)
+    return only
+
+
+def test_a_packet_without_a_way_out_is_the_nodes_own() -> None:
+    assert judged(SYN).fate is Fate.ACCEPT
+    elsewhere = replace(JUDGE, hook=Hook("filter", "forward", 0))
+    assert fates([PODS, POD, elsewhere, DENIED]) == {Fate.DROP}  # of a source in no set
+    assert fates([PODS, POD, elsewhere, DENIED], FROM_POD) == {Fate.ACCEPT}
+
+
+def test_a_bit_of_the_connections_mark_is_seen_among_others() -> None:
+    assert judged(replace(FROM_POD, mark=0x2000_0003)).fate is Fate.DROP
+    assert judged(replace(FROM_POD, mark=0x1000_0003)).fate is Fate.ACCEPT
+
+
+def test_what_is_logged_says_its_prefix_before_it_is_dropped() -> None:
+    effects = [step.effect for step in judged(replace(FROM_POD, mark=0x2000_0000)).steps]
+    assert effects == ["goto denied", "logged denied", "drop"]
+
+
+def test_a_borrowed_address_is_seen_by_the_way_back() -> None:
+    chain_ = replace(JUDGE, hook=Hook("filter", "prerouting", -150), rules=JUDGE.rules[2:])
+    objects: list[Object] = [PODS, POD, chain_, DENIED]
+    assert fates(objects, FROM_POD) == {Fate.ACCEPT}
+    assert fates(objects, replace(FROM_POD, borrowed=True)) == {Fate.DROP}

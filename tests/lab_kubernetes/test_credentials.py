@@ -144,6 +144,7 @@ def test_agents_get_the_verbs_they_use_and_no_others() -> None:
         **{("", each): read for each in ("nodes", "namespaces", "pods", "services")},
         ("discovery.k8s.io", "endpointslices"): read,
         **{("networking.k8s.io", each): read for each in ("networkpolicies", "servicecidrs")},
+        ("policy.networking.k8s.io", "clusternetworkpolicies"): read,
         ("", "nodes/status"): {"patch"},
         ("", "events"): {"create", "get", "patch"},
     }

@@ -42,6 +42,8 @@ OWN = {
     "podwire_cni_operations_total",
     "podwire_cni_duration_seconds",
     "podwire_cni_audit_repairs_total",
+    "podwire_policy_drops_total",
+    "podwire_policy_drops_unseen_total",
     "podwire_problems",
     "podwire_build_info",
 }

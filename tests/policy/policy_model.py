@@ -14,12 +14,14 @@ import msgspec
 
 from podwire_core.family import FAMILIES, Family, family_of
 from podwire_core.nft.fake import Fake
+from podwire_core.nft.intervals import holds
 from podwire_core.nft.kernel import Nft
 from podwire_core.nft.owner import Owner
 from podwire_core.nft.packet import Packet
 from podwire_core.nft.tracer import Fate, Ruleset, Trace, trace
 from podwire_core.nft.transaction import Transaction
 from podwire_core.objects import (
+    Attached,
     KubernetesObject,
     Namespace,
     NetworkPolicy,
@@ -44,9 +46,15 @@ def named(text: str) -> ObjectName:
     return ObjectName(namespace, name)
 
 
-def node(name: str) -> Node:
+def node(name: str, *cidrs: str, **labels: str) -> Node:
+    """cidrs: what its pods get."""
     rows = [{"type": "InternalIP", "address": address} for address in NODES[name]]
-    return msgspec.convert({"metadata": {"name": name}, "status": {"addresses": rows}}, Node)
+    document = {
+        "metadata": {"name": name, "labels": labels},
+        "spec": {"podCIDRs": cidrs},
+        "status": {"addresses": rows},
+    }
+    return msgspec.convert(document, Node)
 
 
 def namespace(name: str, **labels: str) -> Namespace:
@@ -209,15 +217,22 @@ class Cluster:
 
     def _passed(self, source: str, destination: str) -> Iterator[str]:
         """Nodes on the way: the source's, and the destination's where it is another."""
-        nodes = [self._node_of(source), self._node_of(destination)]
+        nodes = [self._node_of(source, destination), self._node_of(destination, source)]
         return iter(dict.fromkeys(name for name in nodes if name in self.nodes))
 
-    def _node_of(self, address: str) -> str:
+    def _node_of(self, address: str, other: str) -> str:
+        """By its pod, else by podCIDRs; given to someone, any node but the other end."""
         for name, addresses in NODES.items():
             if address in addresses:
                 return name
         owner = oracle.owner(self.snapshot, address)
-        return owner.spec.node_name if owner else ""
+        if owner:
+            return owner.spec.node_name
+        for each in self.snapshot.all(Node):
+            if any(holds(cidr, address) for cidr in each.pod_cidrs):
+                return each.metadata.name
+        given = any(address in each.addresses for each in self.snapshot.all(Attached))
+        return next((name for name in NODES if given and other not in NODES[name]), "")
 
     def _ruleset(self, name: str) -> Ruleset:
         if name not in self._rulesets:
@@ -253,3 +268,22 @@ def three_by_three(*objects: KubernetesObject) -> Cluster:
 
 def probes() -> Iterator[tuple[str, str, str, int]]:
     return product(PEOPLE, PEOPLE, ("TCP", "UDP"), (80, 81))
+
+
+def sizes(thing: object, path: str = "") -> dict[str, int]:
+    """How much a compiler's own containers hold, however deep; not what objects of the API do."""
+    if isinstance(thing, dict):
+        found = {path: len(thing)}
+        inner: list[object] = [each for each in thing.values() if isinstance(each, dict | set)]
+    elif isinstance(thing, set | list | tuple):
+        return {path: len(thing)}
+    elif type(thing).__module__.startswith("podwire_policy") and hasattr(thing, "__dict__"):
+        found, inner = {}, []
+        for name, value in vars(thing).items():
+            found |= sizes(value, f"{path}.{name}")
+    else:
+        return {}
+    for each in inner:
+        for name, size in sizes(each, f"{path}[]").items():
+            found[name] = found.get(name, 0) + size
+    return found

@@ -18,9 +18,10 @@ NAMES = st.sampled_from(["x", "y"])
 LABELS = st.dictionaries(KEYS, VALUES, max_size=2)
 PORT_NAMES = st.sampled_from(["web", "dns", "none"])
 NUMBERS = st.sampled_from([79, 80, 81, 90])
+UIDS = ["", "u1", "u2"]  # of pods, and of those that addresses were given to
 PROTOCOLS = st.sampled_from(["TCP", "UDP", "SCTP"])
 IPV4 = [f"10.0.{net}.{host}" for net in (0, 1) for host in (1, 2, 3)]
-IPV6 = [f"fd00:{net}::{host}" for net in (0, 1) for host in (1, 2, 3)]
+IPV6 = [f"{net}::{host}" for net in ("fd00", "fd00:1") for host in (1, 2, 3)]
 CIDRS = [
     "0.0.0.0/0", "10.0.0.0/23", "10.0.0.0/24", "10.0.1.0/24", "10.0.0.0/31", "10.0.0.2/32",
     "192.168.0.0/16", "203.0.113.0/24", "::/0", "fd00::/16", "fd00:1::/64", "fd00::1/128",
@@ -78,6 +79,7 @@ def any_pods(draw: st.DrawFn) -> KubernetesObject:
     ips = [draw(st.sampled_from(pool)) for pool in (IPV4, IPV6) if draw(st.integers(0, 3))]
     declared = st.tuples(st.sampled_from(["web", "dns"]), PROTOCOLS, NUMBERS)
     life = {
+        "uid": draw(st.sampled_from(UIDS)),
         "creationTimestamp": f"2030-01-0{draw(st.integers(1, 3))}T00:00:00Z",
         **({} if draw(st.integers(0, 5)) else {"deletionTimestamp": "2030-02-01T00:00:00Z"}),
     }

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TypeVar
 
 import pytest
+from cluster_policy_model import accept, cluster_policy, deny, networks, nodes, udp
 from policy_model import (
+    OUTSIDE,
     Cluster,
     block,
     match,
@@ -16,11 +18,12 @@ from policy_model import (
     pods,
     policy,
     port,
+    sizes,
 )
 
 from podwire_core.nft.desired import Desired
 from podwire_core.nft.fake import Fake
-from podwire_core.objects import KubernetesObject, ObjectName
+from podwire_core.objects import Attached, KubernetesObject, ObjectName
 from podwire_core.snapshot import Change, Snapshot
 from podwire_policy.policies import Policies
 
@@ -44,6 +47,16 @@ BASE = [namespace("shop"), namespace("other"), WEB, FRIENDS]
 @pytest.fixture
 def cluster() -> Cluster:
     return Cluster(BASE, nodes=["n1"])
+
+
+LEVELS = [
+    f"{way}{level}" for way in ("egress", "ingress") for level in ("", "-namespaced", "-baseline")
+]
+CHAINS = [*LEVELS, "forward", "input", "egress-own-node", "unknown-egress", "unknown-ingress"]
+MAPS = [
+    f"{way}-{level}" for way in ("egress", "ingress") for level in ("admin", "isolated", "baseline")
+]
+SETS = [*MAPS, "egress-self", "ingress-self", "egress-isolated-pods", "known", "pod-cidrs", "seen"]
 
 
 class Counting(Snapshot):
@@ -70,13 +83,23 @@ def test_without_objects_the_skeleton_is_wanted() -> None:
     desired = Policies("n1")
     answer = desired.update(Snapshot(), [])
     assert answer == desired.wanted
-    assert {key[2:] for key in answer} == {
+    assert {key[2:] for key in answer if key[0] == "ip"} == {
         (),
-        ("chain", "forward"),
-        ("set", "self"),
-        ("set", "egress-isolated"),
-        ("set", "ingress-isolated"),
+        *(("chain", name) for name in CHAINS),
+        *(("set", name) for name in SETS),
     }
+    assert {key[2:] for key in answer if key[0] == "ip6"} == {
+        *(key[2:] for key in answer if key[0] == "ip"),
+        ("chain", "prerouting"),
+    }
+
+
+def test_connections_are_cut_only_where_that_is_asked_for() -> None:
+    made = Policies("n1", recheck=True)
+    rules = [str(each) for each in made.update(Snapshot(), []).values()]
+    assert any("cut" in each for each in rules)
+    assert "cut" in made.reasons
+    assert "cut" not in Policies("n1").reasons
 
 
 def test_a_remote_pod_that_comes_is_elements_only(cluster: Cluster) -> None:
@@ -115,7 +138,103 @@ def test_a_pod_that_waits_for_its_address_has_its_chain_already(cluster: Cluster
     waiting = pod("shop/db", labels={"app": "db"}, phase="Pending")
     assert ("add", "chain") in cluster.apply(lonely, waiting)["n1"].counts()
     started = pod("shop/db", "10.244.1.9", labels={"app": "db"}, phase="Pending")
-    assert cluster.apply(started)["n1"].counts() == {("add", "element"): 2}
+    counts = cluster.apply(started)["n1"].counts()
+    assert counts == {("add", "element"): 3}, "dispatch, self, and its own node"
+
+
+def test_a_replica_on_a_node_with_pod_addresses_is_elements_only(cluster: Cluster) -> None:
+    cluster.apply(node("n1", "10.244.1.0/24"))
+    second = pod("shop/web2", "10.244.1.2", labels={"app": "web"})
+    assert cluster.apply(second)["n1"].counts() == {("add", "element"): 3}, "it is known, too"
+
+
+def test_a_pod_of_a_new_group_touches_no_other_chain(cluster: Cluster) -> None:
+    cluster.apply(policy("shop/db", podSelector=match(app="db"), ingress=[{"ports": [port(5432)]}]))
+    counts = cluster.apply(pod("shop/db", "10.244.1.9", labels={"app": "db"}))["n1"].counts()
+    assert counts == {("add", "chain"): 2, ("add", "rule"): 6, ("add", "element"): 2}
+
+
+def test_the_last_pod_of_a_group_takes_its_chain_and_its_sets(cluster: Cluster) -> None:
+    rules = cluster.nodes["n1"]
+    before = rules.nft.read(rules.policies.tables)
+    lonely = policy("shop/db", podSelector=match(app="db"), egress=[{"to": [block("10.7.0.0/16")]}])
+    db = pod("shop/db", "10.244.1.9", labels={"app": "db"})
+    cluster.apply(lonely, db)
+    assert len(rules.nft.read(rules.policies.tables)) > len(before)
+    cluster.remove(db)
+    assert rules.nft.read(rules.policies.tables) == before
+
+
+def test_a_policy_without_pods_here_compiles_nothing(cluster: Cluster) -> None:
+    elsewhere = policy("other/p", ingress=[{"from": [block("10.7.0.0/16", "10.8.0.0/16")]}])
+    assert not cluster.apply(elsewhere)["n1"]
+    assert not cluster.nodes["n1"].policies.problems
+
+
+def test_a_changed_policy_writes_the_chains_that_it_is_in_and_no_other(cluster: Cluster) -> None:
+    cluster.apply(
+        policy("shop/db", podSelector=match(app="db")),
+        pod("shop/db", "10.244.1.9", labels={"app": "db"}),
+    )
+    changed = policy("shop/db", podSelector=match(app="db"), ingress=[{"ports": [port(1)]}])
+    assert cluster.apply(changed)["n1"].counts() == {("flush", "chain"): 2, ("add", "rule"): 6}
+
+
+def test_a_cluster_policy_that_changes_its_mind_writes_in_place(cluster: Cluster) -> None:
+    cluster.apply(cluster_policy("lock", ingress=[deny()]))
+    counts = cluster.apply(cluster_policy("lock", ingress=[deny(), accept()]))["n1"].counts()
+    assert ("add", "element") not in counts
+    assert counts["flush", "chain"] == 2
+
+
+def test_a_node_that_comes_is_elements_of_the_sets_of_nodes(cluster: Cluster) -> None:
+    cluster.apply(cluster_policy("metal", egress=[deny(nodes(match(kind="metal")))]))
+    assert cluster.apply(node("n2", kind="metal"))["n1"].counts() == {("add", "element"): 2}
+    assert cluster.apply(node("n2"))["n1"].counts() == {("delete", "element"): 2}
+
+
+def test_pod_addresses_are_closed_only_while_there_are_policies() -> None:
+    cluster = Cluster([node("n1", "10.244.1.0/24")], nodes=["n1"])
+    assert cluster.reaches("10.244.1.7", OUTSIDE[0])
+    cluster.apply(FRIENDS)
+    assert not cluster.reaches("10.244.1.7", OUTSIDE[0])
+    cluster.remove(FRIENDS)
+    assert cluster.reaches("10.244.1.7", OUTSIDE[0])
+
+
+def test_an_address_opens_with_the_first_word_about_its_pod(cluster: Cluster) -> None:
+    late = pod("shop/late", "10.244.1.7", meta={"uid": "u1"})
+    cluster.apply(Attached.of("eth0", late.name, ("10.244.1.7",), "u1"))
+    assert not cluster.reaches("10.244.1.7", OUTSIDE[0])
+    assert not cluster.reaches(OUTSIDE[0], "10.244.1.7")
+    cluster.apply(late)
+    assert cluster.reaches("10.244.1.7", OUTSIDE[0])
+    assert cluster.reaches(OUTSIDE[0], "10.244.1.7")
+
+
+@pytest.mark.parametrize("others", [1, 300])
+def test_a_local_pod_costs_the_same_however_many_groups_there_are(others: int) -> None:
+    """New sets are filled from the namespaces that hold such pods, and no group is looked at."""
+    crowd: list[KubernetesObject] = []
+    for n in range(others):
+        crowd += [
+            namespace(f"ns{n}"),
+            policy(
+                f"ns{n}/p", ingress=[{"from": [pods(match(app="web"))], "ports": [port(n + 1)]}]
+            ),
+            pod(f"ns{n}/web", f"10.1.{n // 250}.{n % 250}", labels={"app": "web"}),
+        ]
+    snapshot = Counting([*BASE, *crowd])
+    desired = Policies("n1")
+    desired.update(snapshot, snapshot.changes())
+    db = pod("shop/db", "10.244.1.9", labels={"app": "db"})
+    lonely = policy("shop/db", podSelector=match(app="db"), ingress=[{"from": [pods({})]}])
+    changes = [Change(type(each), each.name, each) for each in (lonely, db)]
+    for change in changes:
+        snapshot.apply(change)
+    snapshot.asked = 0
+    assert len(desired.update(snapshot, changes)) == 9, "two chains, two sets, and five elements"
+    assert snapshot.asked <= 4
 
 
 def test_a_policys_new_rules_are_written_in_place(cluster: Cluster) -> None:
@@ -148,18 +267,43 @@ def test_a_new_policy_leaves_the_sets_that_stay_alone(cluster: Cluster) -> None:
     assert not [line for line in lines if " element " in line and kept & {*line.split()}]
 
 
-def test_a_policy_that_comes_and_goes_leaves_nothing_behind(cluster: Cluster) -> None:
+MIXED = policy(
+    "shop/mixed",
+    policyTypes=["Ingress", "Egress"],
+    egress=[{"to": [namespaces({}), block("::/0", "fd00::/8")], "ports": [port(1, end=9)]}],
+)
+EVERYONE = cluster_policy(
+    "everyone", egress=[deny(nodes({}), networks("10.6.0.0/16"), on=[udp(53)])]
+)
+
+
+@pytest.mark.parametrize("flapping", [MIXED, EVERYONE], ids=lambda each: type(each).__name__)
+def test_a_policy_that_comes_and_goes_leaves_nothing_behind(
+    cluster: Cluster, flapping: KubernetesObject
+) -> None:
     rules = cluster.nodes["n1"]
     before = rules.nft.read(rules.policies.tables)
-    mixed = policy(
-        "shop/mixed",
-        policyTypes=["Ingress", "Egress"],
-        egress=[{"to": [namespaces({}), block("::/0", "fd00::/8")], "ports": [port(1, end=9)]}],
-    )
     for _ in range(3):
-        assert cluster.apply(mixed)["n1"]
-        cluster.remove(mixed)
+        assert cluster.apply(flapping)["n1"]
+        cluster.remove(flapping)
         assert rules.nft.read(rules.policies.tables) == before
+
+
+@pytest.mark.parametrize("flapping", [MIXED, EVERYONE], ids=lambda each: type(each).__name__)
+def test_a_policy_that_flaps_a_thousand_times_leaves_no_index_longer(
+    flapping: KubernetesObject,
+) -> None:
+    snapshot = Snapshot([node("n2"), *BASE, FRIEND])
+    desired = Policies("n1")
+    desired.update(snapshot, snapshot.changes())
+    before, held = dict(desired.wanted), sizes(desired)
+    for _ in range(1000):
+        for new in (flapping, None):
+            change = Change(type(flapping), flapping.name, new)
+            snapshot.apply(change)
+            assert desired.update(snapshot, [change])
+    assert dict(desired.wanted) == before
+    assert sizes(desired) == held
 
 
 def test_objects_of_other_kinds_change_nothing(cluster: Cluster) -> None:

@@ -13,9 +13,13 @@ from msgspec import structs
 from podwire_core.delta import Delta
 from podwire_core.family import Family
 from podwire_core.nft.expressions import (
+    CT_MARK,
     CT_STATE,
     DPORT,
+    IIFNAME,
     L4PROTO,
+    OIF,
+    REVERSE_OIF,
     Concat,
     concat,
     constant,
@@ -27,8 +31,11 @@ from podwire_core.nft.objects import Chain, Element, Hook, Object, Rule, Set, Ta
 from podwire_core.nft.statements import (
     ACCEPT,
     DROP,
+    AnyBit,
     Counter,
     Dnat,
+    Limit,
+    Log,
     Masquerade,
     Match,
     Reject,
@@ -100,6 +107,28 @@ def remembering(name: str, data: Concat | None = TCP_VIP) -> Chain:
     """A chain that writes packets' clients into a set."""
     rule = Rule((Match(L4PROTO, values=("tcp",)), Update(CLIENT, name, 30, data)), "who came")
     return Chain(TABLE, "remember", (rule,))
+
+
+FROM_A_POD = Match(IIFNAME, ("podwire*",))
+JUDGE = Chain(
+    TABLE,
+    "judge",
+    (
+        Rule((AnyBit(CT_MARK, 0x20000000), goto("denied")), "cut"),
+        Rule((Match(OIF, ("0",)), ACCEPT), "to the node itself"),
+        Rule((FROM_A_POD, Match(REVERSE_OIF, ("0",)), goto("denied")), "a borrowed address"),
+        Rule((Match(saddr(V4), set="pods", negated=True), goto("denied")), "nobody's"),
+    ),
+    Hook("filter", "input", 0),
+)
+DENIED = Chain(
+    TABLE,
+    "denied",
+    (
+        Rule((Limit(10, 20), Log("denied", 28791)), "tell some of them"),
+        Rule((Counter(), DROP), "no"),
+    ),
+)
 
 
 ABSENT = "No such file or directory"
@@ -250,6 +279,7 @@ ROWS = (
         add(replace(CLIENTS, size=1), MET, structs.replace(MET, parts=("10.9.9.9", "7"))),
         FULL,
     ),
+    Row("what is denied may be logged, so many a second", add(DENIED, JUDGE)),
     Row(
         "a refused command undoes those before it",
         Transaction((*add(Chain(TABLE, "half")).commands, *delete(OTHER).commands)),

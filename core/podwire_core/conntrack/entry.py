@@ -24,14 +24,23 @@ from podwire_core.netlink import NESTED, attribute, attributes
 ORIGINAL = 1  # CTA_TUPLE_ORIG
 TUPLE_PROTOCOL = 2  # CTA_TUPLE_PROTO
 NUMBER = 1  # CTA_PROTO_NUM
+MARK = 8  # CTA_MARK
 
 _REPLY = 2  # CTA_TUPLE_REPLY
 _TUPLE_IP = 1  # CTA_TUPLE_IP
 _ADDRESSES = {Family.IPV4: (1, 2), Family.IPV6: (3, 4)}  # CTA_IP_V4_SRC and DST, CTA_IP_V6_*
 _SOURCE_PORT, _DESTINATION_PORT = 2, 3  # CTA_PROTO_SRC_PORT, CTA_PROTO_DST_PORT
 _STATUS, _ID, _ZONE = 3, 12, 18  # CTA_*
+_EXPECTED = 0x1  # IPS_EXPECTED
 _HEAD = 4  # bytes of struct nfgenmsg, after which the attributes begin
 _AF = {Family.IPV4: socket.AF_INET, Family.IPV6: socket.AF_INET6}
+
+
+class Bits(NamedTuple):
+    """Some bits of a mark, and their value: `mark & mask == value`."""
+
+    value: int
+    mask: int
 
 
 class Entry(NamedTuple):
@@ -60,6 +69,16 @@ class Entry(NamedTuple):
     def status(self) -> int:
         """IPS_* of linux/netfilter/nf_conntrack_common.h."""
         return self._number(_STATUS)
+
+    @property
+    def expected(self) -> bool:
+        """Whether another connection announced it, as FTP's do: rules take it as related."""
+        return bool(self.status & _EXPECTED)
+
+    @property
+    def mark(self) -> int:
+        """32 bits that are whoever's; who wants some changes those alone (Conntrack.mark)."""
+        return self._number(MARK)
 
     @property
     def zone(self) -> int:

@@ -14,9 +14,11 @@ from contextlib import closing, contextmanager
 from itertools import islice
 
 from podwire_core.conntrack.entry import (
+    MARK,
     NUMBER,
     ORIGINAL,
     TUPLE_PROTOCOL,
+    Bits,
     Entry,
     head,
     packed,
@@ -35,7 +37,8 @@ from podwire_core.netlink import (
 
 UDP = 17  # IPPROTO_UDP
 
-_GET, _DELETE = 0x101, 0x102  # NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_*
+_NEW, _GET, _DELETE = 0x100, 0x101, 0x102  # NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_*
+_MARK_MASK = 21  # CTA_MARK_MASK
 _FILTER, _ORIGINAL_FLAGS, _BY_PROTOCOL = 25, 1, 8  # CTA_FILTER, CTA_FILTER_ORIG_FLAGS, …PROTO_NUM
 _ADVICE = {
     errno.EPERM: "needs CAP_NET_ADMIN",
@@ -60,13 +63,17 @@ class Conntrack:
         self._list.close()
         self._change.close()
 
-    def entries(self, family: Family, protocol: int = 0) -> Generator[Entry, None, None]:
+    def entries(
+        self, family: Family, protocol: int = 0, marked: Bits | None = None
+    ) -> Generator[Entry, None, None]:
         """Every connection of a family, of one IPPROTO_* or all, while the kernel lists them.
 
+        marked: those alone whose marks have these bits (the kernel compares since Linux 3.4).
         One that comes or goes meanwhile may be there, or not, or twice. Whoever stops before
         the end closes it.
         """
-        question = Message(_GET, head(family) + (_only(protocol) if protocol else b""))
+        only = _only(protocol) if protocol else b""
+        question = Message(_GET, head(family) + only + (_bits(marked) if marked else b""))
         with _explained("list connections"), closing(self._list.dump(question)) as answers:
             for body in answers:
                 entry = read(family, body)
@@ -75,17 +82,16 @@ class Conntrack:
 
     def delete(self, entries: Iterable[Entry]) -> int:
         """Forget entries; answers how many. One that is gone already is no error."""
-        names = ((each.family, each.name) for each in entries)
-        waiting = (_deletion(family, name) for family, name in names if name)
-        deleted = 0
-        while batch := list(islice(waiting, MAX_TOLD)):
-            with _explained("forget a connection"):
-                refused = self._change.tell(batch)
-            deleted += len(batch) - len(refused)
-            other = next((code for code in refused if code != errno.ENOENT), 0)
-            if other:
-                raise _error("forget a connection", other)
-        return deleted
+        return self._tell("forget a connection", _DELETE, ((each, b"") for each in entries))
+
+    def mark(self, entries: Iterable[Entry], value: int, mask: int) -> int:
+        """Give the bits `mask` of entries' marks this value; answers how many entries there were.
+
+        Other bits are someone else's, and stay. One that is gone is no error; a new one of the
+        same tuple is taken for it.
+        """
+        bits = _bits(Bits(value & mask, mask))
+        return self._tell("mark a connection", _NEW, ((each, bits) for each in entries))
 
     def forget(self, addresses: Iterable[str]) -> int:
         """Forget what some pods talked about, whether they dialled, were dialled, or served.
@@ -102,6 +108,22 @@ class Conntrack:
                     deleted += self.delete(each for each in entries if _mentions(each, these))
         return deleted
 
+    def _tell(self, what: str, kind: int, changes: Iterable[tuple[Entry, bytes]]) -> int:
+        """Change entries, each by what follows its name; answers how many were there."""
+        named = ((each.family, each.name, rest) for each, rest in changes)
+        waiting = (
+            Message(kind, head(family) + name + rest) for family, name, rest in named if name
+        )
+        done = 0
+        while batch := list(islice(waiting, MAX_TOLD)):
+            with _explained(what):
+                refused = self._change.tell(batch)
+            done += len(batch) - len(refused)
+            other = next((code for code in refused if code != errno.ENOENT), 0)
+            if other:
+                raise _error(what, other)
+        return done
+
 
 def _only(protocol: int) -> bytes:
     values = nested(TUPLE_PROTOCOL, attribute(NUMBER, bytes([protocol])))
@@ -109,12 +131,13 @@ def _only(protocol: int) -> bytes:
     return nested(ORIGINAL, values) + nested(_FILTER, flags)
 
 
+def _bits(bits: Bits) -> bytes:
+    value, mask = (struct.pack("!I", each) for each in bits)
+    return attribute(MARK, value) + attribute(_MARK_MASK, mask)
+
+
 def _mentions(entry: Entry, addresses: frozenset[bytes]) -> bool:
     return not addresses.isdisjoint((entry.source, entry.destination, entry.reply_source))
-
-
-def _deletion(family: Family, name: bytes) -> Message:
-    return Message(_DELETE, head(family) + name)
 
 
 @contextmanager

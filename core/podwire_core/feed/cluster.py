@@ -14,6 +14,8 @@ Why a refused kind is not waited for, and when (the reflector says after how man
     Nodes               no route, no NodePort address      the same for routes and Services
     ServiceCIDRs        addresses of no Service are not    Services go on: the kind is optional,
     (since 1.33)        answered by a drop                 and a server without it is no error
+    ClusterNetwork-     none is known                      NetworkPolicies go on: the kind is
+    Policies                                               optional, its definition may be absent
 
 The feed says which kinds these are (Batch.unread, where optional ones never are); the agent
 begins no part that needs one.
@@ -41,6 +43,7 @@ from podwire_core.feed.reflector import (
     Trouble,
 )
 from podwire_core.objects import (
+    ClusterNetworkPolicy,
     EndpointSlice,
     Namespace,
     NetworkPolicy,
@@ -54,6 +57,8 @@ from podwire_core.snapshot import Change, Kind
 
 MAX_QUEUED = 10_000
 CLOSE_S = 2.0
+#: An administrator may bring ClusterNetworkPolicy's definition on any day, and policies at once.
+FOUND_WITHIN_S = 20.0
 
 #: Left out on the server's side, as kube-proxy leaves them out.
 _OURS = "!service.kubernetes.io/headless,!service.kubernetes.io/service-proxy-name"
@@ -66,6 +71,12 @@ RESOURCES = (
     Resource(EndpointSlice, "/apis/discovery.k8s.io/v1/endpointslices", _OURS),
     Resource(NetworkPolicy, "/apis/networking.k8s.io/v1/networkpolicies"),
     Resource(ServiceCIDR, "/apis/networking.k8s.io/v1/servicecidrs", optional=True),
+    Resource(
+        ClusterNetworkPolicy,
+        "/apis/policy.networking.k8s.io/v1alpha2/clusternetworkpolicies",
+        optional=True,
+        absent_s=FOUND_WITHIN_S,
+    ),
 )
 
 
@@ -145,8 +156,7 @@ class ClusterFeed:
                 case Trouble():
                     self._take_trouble(message, errors)
                 case Absent():
-                    self._unlisted.pop(message.kind, None)
-                    self._troubles.pop(message.kind, None)
+                    changes += self._take_list(Listed(message.kind, {}, {}), errors)
         waiting = tuple(self._waiting())
         unread = dict(self._refused)
         return Batch(tuple(changes), tuple(errors), not waiting, self._standing(), waiting, unread)

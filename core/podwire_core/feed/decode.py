@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,18 +9,10 @@ import msgspec
 
 from podwire_core.errors import ObjectError
 from podwire_core.objects import KubernetesObject, ObjectName
-from podwire_core.objects.base import LABEL_PATTERN, NAME_PATTERN
+from podwire_core.objects.refusals import explain
 from podwire_core.snapshot import Kind
 
 Kinds = Mapping[tuple[str, str], Kind]
-
-_AT = re.compile(r" - at `\$\.?(?P<path>[^`]*)`$")
-#: msgspec names a pattern by its repr(); a person wants to know what it stands for.
-_PATTERNS = {
-    repr(NAME_PATTERN): "is no object name: use letters, digits, -, _, . and :",
-    repr(LABEL_PATTERN): "is no DNS label: use a-z, 0-9 and -",
-}
-_QUOTED_FIELD = re.compile(r"^`(?P<field>\w+)`: ")
 
 
 def kind_of(document: Mapping[str, Any], kinds: Kinds) -> Kind | None:
@@ -61,18 +52,3 @@ def decode_json(raw: bytes | msgspec.Raw, kind: Kind, source: str) -> Kubernetes
         return msgspec.json.decode(raw, type=kind)
     except msgspec.ValidationError:
         return decode(msgspec.json.decode(raw), kind, source)  # says what is wrong, and where
-
-
-def explain(message: str) -> tuple[str, str]:
-    """msgspec's sentence taken apart: ("spec.ports[0].port", "Expected `int` >= 1").
-
-    A struct's own check begins with the field in back quotes; that field joins the path.
-    """
-    at = _AT.search(message)
-    path, reason = (at["path"], message[: at.start()]) if at else ("", message)
-    own = _QUOTED_FIELD.match(reason)
-    if own:
-        path = f"{path}.{own['field']}".lstrip(".")
-        reason = reason[own.end() :]
-    pattern = reason.removeprefix("Expected `str` matching regex ")
-    return path, _PATTERNS.get(pattern, reason)

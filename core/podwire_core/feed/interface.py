@@ -6,7 +6,8 @@
 * A kind that the source refuses to show holds up nothing: `unread` names it and says why. Once
   it can be read, its objects are changes like any other. A kind that was read before and is
   refused later keeps what is known of it. An optional kind is never in `unread`: one that the
-  source does not know has no objects, one that it refuses has none either, and an error says so.
+  source does not know has no objects (none any more, if it had some), one that it refuses has none
+  either, and an error says so.
 * An unusable object is an error in the batch; what was known of it before stays in force.
 * Each error is told once in `errors`; `standing` says at every read which of them hold now.
 """

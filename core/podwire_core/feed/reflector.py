@@ -4,7 +4,8 @@
     a version     ─► watch from there; bookmarks move the version on without an object
     410, or an ERROR event with 410 ─► the version is too old: begin anew
     403, 404      ─► as below; told as refused when it was the answer REFUSALS times
-    404, optional ─► an older server has no such kind: no trouble, and asked again rarely
+    404, optional ─► the server has no such kind: no trouble, and asked again rarely; of a kind
+                     that it had, after REFUSALS answers
     anything else ─► say what is wrong, wait with back-off and jitter, go on from the version
 
 A new beginning is told as one Listed: whoever holds the objects makes a delta of it.
@@ -37,7 +38,7 @@ WATCH_S = 300  # the server ends a watch after about so long; both sides then st
 FIRST_WAIT_S = 0.2
 MAX_WAIT_S = 30.0
 REFUSALS = 5
-ABSENT_S = 600.0  # a server that learns a new kind was upgraded, which is no daily matter
+ABSENT_S = 600.0  # a server that learns a kind of Kubernetes' own was upgraded: no daily matter
 
 #: Definite answers: this resource is not for us, or not there.
 _REFUSED = {403, 404}
@@ -52,6 +53,7 @@ class Resource:
     """A kind, where the API serves it, and which of its objects we want.
 
     optional: one that not every server has, and that nothing waits for when it is refused.
+    absent_s: seconds after which, at the latest, a server without it is asked again.
     """
 
     kind: Kind
@@ -59,6 +61,7 @@ class Resource:
     label_selector: str = ""
     field_selector: str = ""
     optional: bool = False
+    absent_s: float = ABSENT_S
 
 
 @dataclass(frozen=True)
@@ -94,7 +97,7 @@ class Trouble:
 
 @dataclass(frozen=True)
 class Absent:
-    """The server does not know an optional kind."""
+    """The server does not know an optional kind, so there are no objects of it."""
 
     kind: Kind
 
@@ -196,14 +199,19 @@ class Reflector:
             if expired:
                 self._stopped.wait(FIRST_WAIT_S)
                 return
-        self._refusals += status in _REFUSED
-        absent = status == 404 and self._resource.optional
+        if status in _REFUSED:
+            if not self._refusals:
+                self._backoff.succeeded()  # it answers: what was before is no reason to wait long
+            self._refusals += 1
+        told = self._refusals >= REFUSALS
+        absent = status == 404 and self._resource.optional and (told or not self._version)
         if absent:
+            self._version = ""  # what comes with the kind, when it comes again, is a new beginning
             self._tell(Absent(self._resource.kind))
         else:
             self._tell_trouble(f"{self._server.address}{self._resource.path}: {error}")
         wait = self._backoff.failed(0.0)
-        self._stopped.wait(_rarely() if absent and self._refusals >= REFUSALS else wait)
+        self._stopped.wait(_rarely(self._resource.absent_s) if absent and told else wait)
 
     def _tell_trouble(self, reason: str) -> None:
         """Say what is wrong, when it is not what was said last."""
@@ -331,6 +339,6 @@ class Reflector:
             answer.release()
 
 
-def _rarely() -> float:
+def _rarely(longest: float) -> float:
     """Seconds until an absent kind is asked for again, not the same on all nodes."""
-    return ABSENT_S * random.uniform(0.5, 1)  # noqa: S311 - spreads load
+    return longest * random.uniform(0.5, 1)  # noqa: S311 - spreads load

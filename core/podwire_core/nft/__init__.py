@@ -12,6 +12,7 @@
     sets          a set as the kernel tells of it: what its keys and values are
     elements      a set's elements as the kernel dumps them → keys and fingerprints
     reader        all that is in force of some tables, of one moment
+    lookup        one element by its key, and what rules counted
     listing       the same of what libnftables lists, for what only it can spell
     entries       what packets wrote into dynamic sets, and how it is forgotten
     desired       what is asked of whoever wants something in force

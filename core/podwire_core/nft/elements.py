@@ -64,6 +64,11 @@ def elements(declared: Declared, bodies: Iterable[bytes]) -> dict[str, str]:
     return spelled(declared, rows_of(declared, bodies))
 
 
+def fingerprint_of(declared: Declared, row: Row) -> str:
+    """One element's value and comment. Raises Unreadable."""
+    return _fingerprint(declared.data(), row)
+
+
 def _list_of(body: bytes) -> bytes:
     return fields_of(body).get(_LIST_ELEMENTS, b"")
 

@@ -113,8 +113,12 @@ DPORT = Field("th dport")
 #: Of the packet alone; the kernel sets it anew from the header when it forwards (IPv4), and nothing
 #: of ours but statements.Load writes it.
 PRIORITY = Field("meta priority")
+#: Of ICMPv6 alone; packets of other protocols do not match.
+ICMPV6_TYPE = Field("icmpv6 type")
 CT_STATE = Field("ct state")
 CT_STATUS = Field("ct status")
+#: Of the connection, a number of 32 bits whose bits have several owners: see statements.AnyBit.
+CT_MARK = Field("ct mark")
 #: Needs a protocol in front of it in the same rule (`meta l4proto tcp …`).
 ORIGINAL_DPORT = Field("ct original proto-dst")
 #: Whether an address is the node's own: "local" when it is.
@@ -122,6 +126,11 @@ DADDR_TYPE = Field("fib daddr type")
 SADDR_TYPE = Field("fib saddr type")
 #: The interface a packet came in by. Matches may name a prefix: "cali*".
 IIFNAME = Field("meta iifname")
+#: The number of the interface a packet goes out by; "0", none, in prerouting and input.
+OIF = Field("meta oif")
+#: The number of the interface by which the route back to the sender goes, if it is the one that the
+#: packet came in by; "0" if it is not.
+REVERSE_OIF = Field("fib saddr . iif oif")
 
 
 def saddr(family: Family) -> Field:

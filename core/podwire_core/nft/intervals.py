@@ -33,8 +33,8 @@ def span(part: str) -> Span:
 
 
 def holds(part: str, value: str) -> bool:
-    """Whether a part is this one value, or a network with this address in it."""
-    if "/" not in part:
+    """Whether a part is this one value, or a network or range of numbers with it in it."""
+    if "/" not in part and not (value.isdigit() and "-" in part):
         return part == value
     first, last = span(part)
     return first <= span(value)[0] <= last

@@ -133,11 +133,11 @@ class Questions:
 
     def generation(self) -> int:
         """The number of the last commit in this namespace, whosever it was."""
-        return generation_of(self._one(GETGEN, "", b""))
+        return generation_of(self.body_of_one(GETGEN, "", b""))
 
     def one(self, kind: int, family: str, names: bytes) -> Attributes:
         """What one object is. Raises Absent."""
-        return fields_of(self._one(kind, family, names))
+        return fields_of(self.body_of_one(kind, family, names))
 
     def dump(self, kind: int, family: str, names: bytes) -> Generator[bytes, None, None]:
         """Bodies of all the messages of an answer. Raises Absent.
@@ -153,7 +153,8 @@ class Questions:
         finally:
             deque(answers, 0)
 
-    def _one(self, kind: int, family: str, names: bytes) -> bytes:
+    def body_of_one(self, kind: int, family: str, names: bytes) -> bytes:
+        """The same as the kernel sends it, its header included. Raises Absent."""
         self._send(kind, family, names, _REQUEST)
         return next(self._answers(), b"")
 

@@ -5,8 +5,9 @@
     change(some)      the same for some keys only; costs nothing for the rest
     forget(keys)      entries that packets wrote into dynamic sets: no one wants those
 
-The middle two send at most one transaction and then sweep away chains and sets that nothing
-names any more. When nothing differs, nothing is sent: a restarted agent disturbs no packet.
+The middle two send at most one transaction (or two, the first of which adds what nothing leads
+to yet: transaction.staged) and then sweep away chains and sets that nothing names any more. When
+nothing differs, nothing is sent: a restarted agent disturbs no packet.
 
 Only tables that are not there yet may be filled in parts (sync() of a Walk, whose order is
 safe): one transaction of a quarter of a million elements costs half a gigabyte.
@@ -36,6 +37,7 @@ from podwire_core.nft.transaction import (
     Verb,
     filling,
     set_of,
+    staged,
     sweep,
     transaction,
 )
@@ -74,7 +76,8 @@ class Owner:
             raise NftError("a set's definition or a chain's hook changed: rebuild the tables")
         sent = transaction(difference, self._emptied(difference))
         if sent:
-            self._commit(sent)
+            for part in staged(sent):
+                self._commit(part)
             self._remember(difference)
         swept = self._sweep({key for key in difference.removed if len(key) != 5})
         return Transaction((*sent.commands, *swept.commands))

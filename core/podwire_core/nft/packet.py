@@ -14,6 +14,8 @@ class Packet:
 
     from_node: a process of the node itself sends it. iif: the interface it came in by. The
     original destination is what the client wrote, kept while DNAT changes daddr and dport.
+    mark: its connection's ct mark. borrowed: the route back to its sender is not by `iif`.
+    icmp_type: of protocols `icmp` and `ipv6-icmp`, a number.
     """
 
     family: Family
@@ -30,6 +32,9 @@ class Packet:
     masqueraded: bool = False
     iif: str = ""
     priority: str = ""
+    mark: int = 0
+    borrowed: bool = False
+    icmp_type: str = ""
 
     def translated(self, daddr: str, dport: int) -> Packet:
         """The packet after DNAT."""
@@ -52,10 +57,13 @@ FIELDS: dict[str, Callable[[Packet], str]] = {
     "tcp dport": lambda packet: str(packet.dport) if packet.protocol == "tcp" else "",
     "udp dport": lambda packet: str(packet.dport) if packet.protocol == "udp" else "",
     "sctp dport": lambda packet: str(packet.dport) if packet.protocol == "sctp" else "",
+    "icmpv6 type": lambda packet: packet.icmp_type if packet.protocol == "ipv6-icmp" else "",
     "th sport": lambda packet: str(packet.sport),
     "ct state": lambda packet: packet.state,
     "meta iifname": lambda packet: packet.iif,
     "meta priority": lambda packet: packet.priority,
+    "ct mark": lambda packet: str(packet.mark),
+    "fib saddr . iif oif": lambda packet: "0" if packet.borrowed else "1",
     "ct status": lambda packet: "dnat" if packet.dnat else "",
     "ct original ip saddr": lambda packet: packet.saddr,  # masquerading keeps it here
     "ct original ip daddr": lambda packet: packet.original_daddr or packet.daddr,

@@ -1,6 +1,8 @@
 """What a rule does. A rule is a tuple of statements; each renders to nft text in `text`.
 
 Match          goes on only if the expression has the value, or is in the set
+AnyBit         goes on only if a number has one of some bits
+Limit          goes on only so many times a second
 Verdict        accept, drop, jump, goto, return
 Vmap           the verdict that a map holds for the expression; goes on if there is none
 Load           what a map holds, into a field of the packet, for the next statement
@@ -8,6 +10,7 @@ Dnat           new destination, address and port, from a map; goes on if there i
 Masquerade     new source: an address of the interface it leaves by
 Reject         drop, and tell the sender (ICMP port unreachable, or RST)
 Counter        counts packets and bytes
+Log            tells whoever listens to a group of the packet's first bytes
 Update         remembers a value for the expression in a dynamic map, for a while
 """
 
@@ -26,6 +29,10 @@ _INTERFACE = re.compile(r"[!#-)+-.0-\[\]-~]{1,15}|[!#-)+-.0-\[\]-~]{1,14}\*")
 #: What libnftables 1.0.6 has room for in the update of a map; it ends the process at more
 #: (assert in netlink_gen_expr). An IPv6 address and a port are more: hashed(), and two maps.
 UPDATE_BYTES = 16
+
+#: A log's prefix: the kernel has room for 127 bytes (NF_LOG_PREFIXLEN), and quotes are nft's own.
+_PREFIX = re.compile(r"[ !#-\[\]-~]{1,127}")
+_GROUPS = 1 << 16  # nfnetlink_log's groups
 
 
 class VerdictKind(StrEnum):
@@ -99,6 +106,43 @@ class Match:
         values = [f"{quote}{value}{quote}" for value in self.values]
         right = f"@{self.set}" if self.set else ",".join(values)
         return f"{self.expression.text} {operator}{right}"
+
+
+@dataclass(frozen=True, slots=True)
+class AnyBit:
+    """Whether a number, such as CT_MARK, has at least one of these bits."""
+
+    field: Field
+    bits: int
+
+    def __post_init__(self) -> None:
+        if not 0 < self.bits < 1 << 32:
+            raise ValueError(f"{self.bits:#x} are no bits of 32")
+
+    @property
+    def text(self) -> str:
+        """nft's spelling."""
+        return f"{self.field.text} & {self.bits:#x} != 0"
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """Goes on `per_second` times a second, and `burst` times at once after a pause.
+
+    What is too much does not match. The kernel counts for each rule, all packets together.
+    """
+
+    per_second: int
+    burst: int
+
+    def __post_init__(self) -> None:
+        if self.per_second < 1 or self.burst < 1:
+            raise ValueError(f"limit of {self.per_second} a second with burst {self.burst}")
+
+    @property
+    def text(self) -> str:
+        """nft's spelling."""
+        return f"limit rate {self.per_second}/second burst {self.burst} packets"
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +237,29 @@ class Counter:
 
 
 @dataclass(frozen=True, slots=True)
+class Log:
+    """Tell whoever listens to the group (nflog.NfLog), and go on.
+
+    snaplen: how many of the packet's bytes are told, from its network header on.
+    """
+
+    prefix: str
+    group: int
+    snaplen: int = 128
+
+    def __post_init__(self) -> None:
+        if not _PREFIX.fullmatch(self.prefix):
+            raise ValueError(f"log with prefix {self.prefix!r}")
+        if not 0 <= self.group < _GROUPS or self.snaplen < 1:
+            raise ValueError(f"log to group {self.group} with snaplen {self.snaplen}")
+
+    @property
+    def text(self) -> str:
+        """nft's spelling."""
+        return f'log prefix "{self.prefix}" group {self.group} snaplen {self.snaplen}'
+
+
+@dataclass(frozen=True, slots=True)
 class Update:
     """Remember `data` for the expression in a dynamic map, for `timeout` seconds from now.
 
@@ -220,4 +287,17 @@ class Update:
         return f"update @{self.set} {{ {self.expression.text} timeout {self.timeout}s{data} }}"
 
 
-Statement = Match | Verdict | Vmap | Load | Dnat | Masquerade | Reject | Counter | Update
+Statement = (
+    Match
+    | AnyBit
+    | Limit
+    | Verdict
+    | Vmap
+    | Load
+    | Dnat
+    | Masquerade
+    | Reject
+    | Counter
+    | Log
+    | Update
+)

@@ -21,6 +21,7 @@ from podwire_core.family import Family
 from podwire_core.nft.expressions import (
     DADDR_TYPE,
     IIFNAME,
+    OIF,
     SADDR_TYPE,
     Concat,
     Expression,
@@ -42,9 +43,12 @@ from podwire_core.nft.objects import (
 )
 from podwire_core.nft.packet import FIELDS, Packet
 from podwire_core.nft.statements import (
+    AnyBit,
     Counter,
     Dnat,
+    Limit,
     Load,
+    Log,
     Masquerade,
     Match,
     Reject,
@@ -56,7 +60,10 @@ from podwire_core.nft.statements import (
 
 MAX_OUTCOMES = 10_000
 
-_Action = Dnat | Load | Masquerade | Reject | Update
+_Action = Dnat | Load | Log | Masquerade | Reject | Update
+
+#: Hooks in which the kernel knows where a packet goes out.
+_LEAVING = frozenset({"forward", "output", "postrouting"})
 
 
 class Fate(StrEnum):
@@ -206,7 +213,7 @@ class _Walk:
         """The rule's verdict; None when it does not match, or does its work and goes on."""
         for statement in rule.statements:
             match statement:
-                case Match():
+                case Match() | AnyBit():
                     if not self._matches(chain, statement):
                         return None
                 case Vmap():
@@ -218,10 +225,10 @@ class _Walk:
                 case Verdict():
                     self._note(chain, rule, statement.text)
                     return statement
-                case Dnat() | Load() | Masquerade() | Reject() | Update():
+                case Dnat() | Load() | Log() | Masquerade() | Reject() | Update():
                     if not self._act(chain, rule, statement):
                         return None
-                case Counter():
+                case Counter() | Limit():  # of one packet alone, no limit is reached
                     pass
         return None
 
@@ -231,6 +238,9 @@ class _Walk:
             return self._update(chain, rule, statement)
         if isinstance(statement, Load):
             return self._load(chain, rule, statement)
+        if isinstance(statement, Log):
+            self._note(chain, rule, f"logged {statement.prefix}")
+            return True
         if isinstance(statement, Reject):
             self._note(chain, rule, "reject")
             raise _Ended(Fate.REJECT)
@@ -277,7 +287,9 @@ class _Walk:
         there = {each.key for each in self.ruleset.elements.get(where, {}).values()}
         return len(there | {key for key in self.updates if key[3] == name}) >= room
 
-    def _matches(self, chain: Chain, match: Match) -> bool:
+    def _matches(self, chain: Chain, match: Match | AnyBit) -> bool:
+        if isinstance(match, AnyBit):
+            return bool(int(self._value(match.field)) & match.bits)
         if match.set:
             found = self._lookup(chain, match.expression, match.set) is not None
         elif match.expression == IIFNAME:
@@ -309,6 +321,8 @@ class _Walk:
             packet = self.packet
             address = packet.daddr if expression == DADDR_TYPE else packet.saddr
             return "local" if address in self.ruleset.local else "unicast"
+        if expression == OIF:
+            return "1" if self.hook in _LEAVING else "0"
         return FIELDS[_familyless(expression)](self.packet)
 
     def _choose(self, arity: int) -> int:

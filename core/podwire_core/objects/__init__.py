@@ -2,15 +2,19 @@
 
     base       names, metadata, canonical values     cluster    Node, Namespace, Pod
     services   Service, EndpointSlice, ServiceCIDR   policies   NetworkPolicy
+    attached   Attached, which comes from no API   cluster_policies   ClusterNetworkPolicy
 
 Field names are the API's, in Python's spelling (clusterIPs is cluster_ips). Defaults are
 the API server's, because objects from a folder have met no API server. Addresses are
 canonical after decoding; a value that breaks a rule raises ValueError in its own struct,
-so that the error names the field. Unknown fields are ignored, as every API client must.
+so that the error names the field. Unknown fields are ignored, as every API client must; only a
+ClusterNetworkPolicy tells of them, as its API wants.
 
-Sources: Kubernetes API reference, core/v1, discovery.k8s.io/v1, networking.k8s.io/v1.
+Sources: Kubernetes API reference, core/v1, discovery.k8s.io/v1, networking.k8s.io/v1;
+network-policy-api, policy.networking.k8s.io/v1alpha2.
 """
 
+from podwire_core.objects.attached import Attached
 from podwire_core.objects.base import (
     Annotations,
     ApiName,
@@ -43,6 +47,13 @@ from podwire_core.objects.cluster import (
     PodStatus,
     Taint,
 )
+from podwire_core.objects.cluster_policies import (
+    ClusterNetworkPolicy,
+    ClusterPeer,
+    ClusterPort,
+    ClusterRule,
+)
+from podwire_core.objects.cluster_policy_spec import Action, NamespacedPods, Tier
 from podwire_core.objects.policies import (
     EgressRule,
     IngressRule,
@@ -79,10 +90,16 @@ __all__ = [
     "SERVICE_NAME_LABEL",
     "TO_BE_DELETED_TAINT",
     "ZONE_LABEL",
+    "Action",
     "Annotations",
     "ApiName",
+    "Attached",
     "ClientIPConfig",
+    "ClusterNetworkPolicy",
     "ClusterObject",
+    "ClusterPeer",
+    "ClusterPort",
+    "ClusterRule",
     "Container",
     "ContainerPort",
     "EgressRule",
@@ -99,6 +116,7 @@ __all__ = [
     "LoadBalancerIngress",
     "LoadBalancerStatus",
     "Namespace",
+    "NamespacedPods",
     "NetworkPolicy",
     "NetworkPolicySpec",
     "Node",
@@ -127,4 +145,5 @@ __all__ = [
     "SessionAffinityConfig",
     "Struct",
     "Taint",
+    "Tier",
 ]

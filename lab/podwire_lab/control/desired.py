@@ -2,7 +2,7 @@
 
     manifests ──► pods ──────► placed on nodes, rolled, with the status reported ─┐
               ├─► Services ──► with addresses and node ports ─────────────────────┼─► objects
-              ├─► Namespaces, NetworkPolicies, own EndpointSlices: as written ────┤
+              ├─► Namespaces, policies, own EndpointSlices: as written ───────────┤
               └─► EndpointSlices of Services that select pods ◄───────────────────┘
 
 It plays the API server's defaults, the scheduler, the workload controllers and the endpoints
@@ -30,7 +30,7 @@ from podwire_lab.topology import SERVICES_V4, SERVICES_V6, Lab, LabNode
 MAX_STEPS = 10
 
 _OWNERS = {"Pod", "Deployment", "ReplicaSet", "StatefulSet", "DaemonSet"}
-_AS_WRITTEN = {"EndpointSlice", "NetworkPolicy"}
+_AS_WRITTEN = {"EndpointSlice", "NetworkPolicy", "ClusterNetworkPolicy"}
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,9 @@ from typing import Any
 import msgspec
 
 from podwire_core.errors import ObjectError
-from podwire_core.feed.decode import explain, kind_of, name_of
+from podwire_core.feed.decode import kind_of, name_of
 from podwire_core.objects import KubernetesObject, Node, ObjectName, ServiceCIDR
+from podwire_core.objects.refusals import explain
 from podwire_lab.workloads import LAB_KINDS
 
 Document = dict[str, Any]

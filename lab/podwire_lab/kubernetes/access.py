@@ -22,6 +22,7 @@ _RULES = [
     _rule("", ["nodes", "namespaces", "pods", "services"], _READ),
     _rule("discovery.k8s.io", ["endpointslices"], _READ),
     _rule("networking.k8s.io", ["networkpolicies", "servicecidrs"], _READ),
+    _rule("policy.networking.k8s.io", ["clusternetworkpolicies"], _READ),
     _rule("", ["nodes/status"], ["patch"]),  # NetworkUnavailable is cleared by who wires
     _rule("", ["events"], ["create", "get", "patch"]),  # one that is there is counted up
 ]

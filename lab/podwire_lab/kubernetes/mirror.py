@@ -26,7 +26,7 @@ from typing import cast
 import msgspec
 
 from podwire_core.errors import ObjectError, PodwireError
-from podwire_core.feed.cluster import ClusterFeed
+from podwire_core.feed.cluster import FOUND_WITHIN_S, ClusterFeed
 from podwire_core.feed.reflector import Resource
 from podwire_core.files import write_json, write_whole
 from podwire_core.objects import KubernetesObject, ObjectMeta, ObjectName
@@ -72,6 +72,7 @@ class Mirrored(KubernetesObject, frozen=True):
         return ObjectName(self.metadata.namespace, self.metadata.name)
 
 
+_POLICIES = "policy.networking.k8s.io"
 #: kind → (apiVersion, its path)
 _SERVED = {
     "Node": ("v1", "/api/v1/nodes"),
@@ -81,6 +82,10 @@ _SERVED = {
     "EndpointSlice": ("discovery.k8s.io/v1", "/apis/discovery.k8s.io/v1/endpointslices"),
     "NetworkPolicy": ("networking.k8s.io/v1", "/apis/networking.k8s.io/v1/networkpolicies"),
     "ServiceCIDR": ("networking.k8s.io/v1", "/apis/networking.k8s.io/v1/servicecidrs"),
+    "ClusterNetworkPolicy": (
+        f"{_POLICIES}/v1alpha2",
+        f"/apis/{_POLICIES}/v1alpha2/clusternetworkpolicies",
+    ),
     "Deployment": ("apps/v1", "/apis/apps/v1/deployments"),
     "ReplicaSet": ("apps/v1", "/apis/apps/v1/replicasets"),
     "StatefulSet": ("apps/v1", "/apis/apps/v1/statefulsets"),
@@ -91,7 +96,11 @@ KINDS: dict[str, Kind] = {
     kind: cast("Kind", msgspec.defstruct(kind, (), bases=(Mirrored,), frozen=True))
     for kind in _SERVED
 }
-RESOURCES = tuple(Resource(KINDS[kind], path) for kind, (_, path) in _SERVED.items())
+_OPTIONAL = {"ClusterNetworkPolicy"}  # its definition is no part of Kubernetes
+RESOURCES = tuple(
+    Resource(KINDS[kind], path, optional=kind in _OPTIONAL, absent_s=FOUND_WITHIN_S)
+    for kind, (_, path) in _SERVED.items()
+)
 
 
 class Files:

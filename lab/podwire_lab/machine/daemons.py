@@ -62,7 +62,8 @@ def start_agent(lab: Lab, node: LabNode) -> int:
 def agent_argv(lab: Lab, node: LabNode) -> tuple[str, ...]:
     """How a node's agent is started."""
     status = str(agent_status(lab, node))
-    common = (*podwire_argv(), "agent", "--node", node.name, "--status", status)
+    socket = ("--control-socket", str(agent_socket(lab, node)))
+    common = (*podwire_argv(), "agent", "--node", node.name, "--status", status, *socket)
     folders = Folders.of(lab.name)
     if not lab.kubernetes:
         return (*common, "--feed", str(folders.objects))
@@ -107,6 +108,11 @@ def without_runner(lab: Lab) -> tuple[LabNode, ...]:
 def agent_status(lab: Lab, node: LabNode) -> Path:
     """The file in which the agent says how it is."""
     return Folders.of(lab.name).node(node.name) / "agent.json"
+
+
+def agent_socket(lab: Lab, node: LabNode) -> Path:
+    """Where the agent answers questions (`podwire lab ask`)."""
+    return Folders.of(lab.name).node(node.name) / "control" / "agent.sock"
 
 
 def last_words(lab: Lab, node: LabNode) -> str:

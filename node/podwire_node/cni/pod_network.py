@@ -89,8 +89,9 @@ class PodNetwork:
 
     @property
     def problems(self) -> Sequence[str]:
-        """What could not be written or served, and why."""
-        return self._conflist.problems if self._conflist else ()
+        """What could not be written or served, and why; pods that are denied everything."""
+        files = self._conflist.problems if self._conflist else ()
+        return [*files, *(self._attached.problems if self._attached else ())]
 
     def watched(self) -> Sequence[tuple[int, Callable[[], object]]]:
         """Descriptors that wake the agent's loop, and what is to be called then."""
@@ -160,6 +161,6 @@ def _attached_pods(
 ) -> AttachedPods:
     from podwire_node.cni.admission.attached_pods import AttachedPods  # noqa: PLC0415 - see _serving
 
-    attached = AttachedPods(config.node, own, intake, parts)
+    attached = AttachedPods(own, intake, parts)
     attached.begin(Path(config.cni_state_dir))
     return attached

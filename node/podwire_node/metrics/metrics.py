@@ -108,6 +108,14 @@ class Metrics:
         """The audit of leases repaired something (podwire_node.cni.audit.findings)."""
         self._own.cni_audit_repairs.labels(kind).inc()
 
+    def policy_dropped(self, direction: str, reason: str, number: int) -> None:
+        """Records of packets that policies dropped (podwire_node.observe)."""
+        self._own.policy_drops.labels(direction, reason).inc(number)
+
+    def policy_drops_unseen(self, number: int) -> None:
+        """Packets that were logged and have no record: too many came at once."""
+        self._own.policy_drops_unseen.inc(number)
+
     # ------------------------------------------------------------------- how things stand
 
     def tables(

@@ -8,6 +8,10 @@
     podwire_cni_operations_total{command,code}   CNI calls answered; code 0 is success
     podwire_cni_duration_seconds{command}        from a call's arrival until its answer
     podwire_cni_audit_repairs_total{kind}        what the audit of leases put right
+    podwire_policy_drops_total{direction,reason} packets that policies dropped, of those that are
+                                                 logged (10 a second a chain); reason: isolated,
+                                                 denied, unknown, cut
+    podwire_policy_drops_unseen_total     of these, without a record: too many at once
     podwire_problems                      what stands in the status file under problems
     podwire_build_info{version}           1
 
@@ -50,6 +54,12 @@ class Own:
         )
         self.cni_audit_repairs = make.counter(
             "cni_audit_repairs_total", "Differences of leases, links and routes repaired", "kind"
+        )
+        self.policy_drops = make.counter(
+            "policy_drops_total", "Logged packets that policies dropped", "direction", "reason"
+        )
+        self.policy_drops_unseen = make.counter(
+            "policy_drops_unseen_total", "Logged packets that policies dropped, without a record"
         )
         self.problems = make.gauge("problems", "Things that are wrong now")
         build = make.gauge("build_info", "1, with the version that runs", "version")

@@ -60,6 +60,7 @@ KINDS = {
     "EndpointSlice": Kind("discovery.k8s.io/v1", "endpointslices"),
     "NetworkPolicy": Kind("networking.k8s.io/v1", "networkpolicies"),
     "ServiceCIDR": Kind("networking.k8s.io/v1", "servicecidrs"),
+    "ClusterNetworkPolicy": Kind("policy.networking.k8s.io/v1alpha2", "clusternetworkpolicies"),
 }
 
 

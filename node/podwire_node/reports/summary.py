@@ -12,6 +12,7 @@ from podwire_node.cni.pod_network import PodNetwork
 from podwire_node.intake import Intake
 from podwire_node.parts import Part
 from podwire_node.programmer import Programmer
+from podwire_node.questions import Questions
 from podwire_node.reports.logs import one_line
 from podwire_node.reports.own_node import missing
 from podwire_node.reports.status import Status
@@ -28,6 +29,7 @@ class Summary:
     intake: Intake
     parts: Sequence[Part]
     pods: PodNetwork
+    questions: Questions
 
     @property
     def mine(self) -> Node | None:
@@ -91,6 +93,7 @@ class Summary:
         problems = [str(error) for error in self.wrong]
         problems += [problem for part in self.parts for problem in part.work.problems]
         problems += self.pods.problems
+        problems += self.questions.problems
         if self.nodes_are_read and mine is None:
             problems += filter(None, [missing(self.config)])
         if self.intake.problem:

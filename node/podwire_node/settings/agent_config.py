@@ -59,6 +59,8 @@ class AgentConfig(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     conntrack_udp_timeout: int = 0
     conntrack_udp_timeout_stream: int = 0
     oom_score_adj: int = 0
+    existing_connections: Literal["keep", "recheck"] = "keep"
+    control_socket: str = "/run/podwire/control/agent.sock"
     status: str = ""
     log_format: Literal["text", "json"] = "text"
     log_level: Literal["debug", "info", "warning", "error"] = "info"

@@ -32,6 +32,7 @@ _WHO = "What and where"
 _CLUSTER = "The cluster (--feed kubernetes)"
 _ROUTES = "Routes (component cni)"
 _PODS = "Pods (component cni)"
+_POLICIES = "Policies (component policy)"
 _SAYS = "What it says"
 
 _ABSOLUTE = "use an absolute path"
@@ -166,6 +167,23 @@ SETTINGS = (
         "DIR",
     ),
     *PROXY_ROWS,
+    Setting(
+        "existingConnections",
+        one_of("keep", "recheck"),
+        "use keep or recheck",
+        "Connections that a changed policy does not allow any more: they stay, or are cut.",
+        _POLICIES,
+        "keep|recheck",
+    ),
+    Setting(
+        "controlSocket",
+        socket,
+        f'use an absolute path of at most {MAX_SOCKET_BYTES} bytes, or ""',
+        "Answer `podwire observe`, `explain` and `policy audit` at this UNIX socket (component "
+        "policy).",
+        _SAYS,
+        "PATH",
+    ),
     Setting(
         "status",
         text,

@@ -8,12 +8,17 @@
 ```
 
 Notices come to the loop in the order of their threads' calls, so a hostPort that one pod gave
-back is taken from it before the next one gets it. A thread waits PATIENCE seconds at most and
-says what for; whoever asked tries again.
+back is taken from it before the next one gets it. A thread waits PATIENCE seconds at most:
+
+    not in the kernel by then       the ADD fails and says what was waited for; whoever asked
+                                    tries again
+    in the kernel, but the feed     the ADD goes on. The kernel denies all of the pod's packets,
+    has not told of the pod         and the loop opens it when the feed tells what it is
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import time
@@ -22,6 +27,8 @@ from collections.abc import Iterable, Iterator
 
 from podwire_cni.errors import TryAgain
 from podwire_cni.leases import Lease
+
+log = logging.getLogger(__name__)
 
 PATIENCE = 5.0
 # Beyond so many unheard notices those who leave wait too, which the number of threads bounds.
@@ -33,13 +40,17 @@ class Notice:
 
     uid: of the Kubernetes Pod, "" where the runtime does not say it.
     awaited: what is not in the kernel yet; the loop writes it, the thread quotes it.
+    unknown: the pod that the feed has not told of, all of whose packets are denied; the same.
+    left: whether the thread has gone on without.
     """
 
-    __slots__ = ("_lock", "awaited", "came", "lease", "uid")
+    __slots__ = ("_lock", "awaited", "came", "lease", "left", "uid", "unknown")
 
     def __init__(self, lease: Lease, *, came: bool, uid: str = "") -> None:
         self.lease, self.came, self.uid = lease, came, uid
         self.awaited = "the agent's loop"
+        self.unknown = ""
+        self.left = False
         # A lock is all of an Event that one waiter needs, at a fifth of its cost.
         self._lock = threading.Lock()
         self._lock.acquire()
@@ -95,10 +106,23 @@ class Admission:
             self._put(notice)
             return
         wait = min(PATIENCE, deadline - time.monotonic())
-        if not (self._put(notice) and notice.settled(wait)):
-            raise TryAgain(f"waited in vain for {notice.awaited}")
+        settled = self._put(notice) and notice.settled(wait)
         if notice.awaited:
-            raise TryAgain(notice.awaited)
+            raise TryAgain(notice.awaited if settled else f"waited in vain for {notice.awaited}")
+        if not settled:
+            self._go_on(notice)
+
+    def _go_on(self, notice: Notice) -> None:
+        """The pod gets its network, and nobody can reach it through that, nor it anybody."""
+        log.warning(
+            "cni: %s is not known yet: it gets its network, and all of its packets are denied until"
+            " the feed tells of it",
+            notice.unknown,
+        )
+        notice.left = True
+        with self._guard:
+            if not self._closed:
+                os.eventfd_write(self._bell, 1)  # the loop tells it, too
 
     def announce(self, lease: Lease) -> None:
         """A pod that came before the loop knew of it; nobody waits."""

@@ -6,9 +6,11 @@
    └────► hostPorts ────────────────────────┘
 ```
 
-A pod that the feed has not told of is waited for where its namespace has policies: nobody can
-say which of them select it. Elsewhere nothing can, and it goes on. A pod made anew under its name
-is another one, with labels of its own: its uid tells them apart.
+A pod that the feed has not told of is waited for where policies could select it, which nobody can
+say yet: where its namespace has NetworkPolicies, and wherever there are cluster policies. Elsewhere
+nothing can, and it goes on. Whoever waits is denied everything: that its address is a pod's (an
+Attached) is in the kernel before. A pod made anew under its name is another one, with labels of its
+own: its uid tells them apart.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from pathlib import Path
 from podwire_cni.attachment import Attachment
 from podwire_cni.errors import CniError
 from podwire_cni.leases import Lease, Leases, boot_id
-from podwire_core.objects import NetworkPolicy, ObjectName, Pod
+from podwire_core.objects import Attached, ClusterNetworkPolicy, NetworkPolicy, ObjectName
 from podwire_core.snapshot import Change, Snapshot
 from podwire_node.cni.admission.admission import Admission, Notice, refuse
 from podwire_node.cni.admission.pod_ports import PodPorts
@@ -34,11 +36,11 @@ log = logging.getLogger(__name__)
 class AttachedPods:
     """Made before the feed is read; the loop calls all of it.
 
-    node: our name.  parts: those that pods' policy and hostPorts are found among.
+    parts: those that pods' policy and hostPorts are found among.
     """
 
-    def __init__(self, node: str, own: OwnPods, intake: Intake, parts: Iterable[Part]) -> None:
-        self._node, self._own, self._intake = node, own, intake
+    def __init__(self, own: OwnPods, intake: Intake, parts: Iterable[Part]) -> None:
+        self._own, self._intake = own, intake
         works = {part.work.name: part for part in parts}
         self._policy = works.get("policy")
         ports = works["host-ports"].work if "host-ports" in works else None
@@ -54,7 +56,7 @@ class AttachedPods:
         """
         known = _attached(state_dir)
         for lease in known or ():
-            self._intake.take(self._came(lease))
+            self._intake.take(self._came(lease, ""))
         if known is None and self._ports is not None:
             self._ports.hold(lambda: self._learned(state_dir))
 
@@ -79,11 +81,21 @@ class AttachedPods:
         """Take notices in; what they changed in the snapshot."""
         changes: list[Change] = []
         for notice in self.admission.taken():
-            follows = self._came if notice.came else self._went
+            lease = notice.lease
+            follows = self._came(lease, notice.uid) if notice.came else self._went(lease)
             # One by one: the next one may be of the same pod.
-            changes += self._intake.take(follows(notice.lease))
+            changes += self._intake.take(follows)
             self._waiting.append(notice)
         return changes
+
+    @property
+    def problems(self) -> Sequence[str]:
+        """Pods that run and are denied everything, because the feed has not told of them."""
+        return [
+            f"{each.unknown} is unknown: all of its packets are denied until the feed tells of it"
+            for each in self._waiting
+            if each.left
+        ]
 
     def settle(self) -> None:
         """To be called after each sync: lets those go on whose pod is in force."""
@@ -91,14 +103,21 @@ class AttachedPods:
         if not self._waiting:
             return
         question = _Question(self._intake.snapshot)
-        still = []
-        for notice in self._waiting:
-            notice.awaited = self._awaited(notice, question)
-            if notice.awaited:
-                still.append(notice)
-            else:
-                notice.settle()
-        self._waiting = still
+        self._waiting = [each for each in self._waiting if not self._settled(each, question)]
+
+    def _settled(self, notice: Notice, question: _Question) -> bool:
+        """Whether the notice waits for nothing any more."""
+        unknown = self._unknown(notice, question)
+        awaited = self._awaited(notice)
+        if not unknown and notice.left and not awaited:
+            log.info("cni: %s is known now, and as open as its policies say", notice.unknown)
+        # In this order: a thread whose patience ends looks at what is awaited first.
+        notice.unknown = unknown or notice.unknown
+        notice.awaited = awaited
+        if unknown or awaited:
+            return False
+        notice.settle()
+        return True
 
     def close(self) -> None:
         """The loop turns no more; a second time is once."""
@@ -115,15 +134,14 @@ class AttachedPods:
         """Whether no policy can select a pod, as far as the snapshot and the kernel tell."""
         if self._policy is None:
             return True
-        return self._is_in_force(self._policy) and not self._intake.snapshot.has(NetworkPolicy)
+        snapshot = self._intake.snapshot
+        some = snapshot.has(NetworkPolicy) or snapshot.has(ClusterNetworkPolicy)
+        return self._is_in_force(self._policy) and not some
 
-    def _came(self, lease: Lease) -> list[Change]:
-        addresses = [str(address) for address in lease.addresses]
+    def _came(self, lease: Lease, uid: str) -> list[Change]:
         if self._ports is not None:
             self._ports.came(lease)
-        name = pod_name(lease)
-        change = name and self._own.came(self._intake.snapshot, name, lease.attachment, addresses)
-        return [change] if change else []
+        return self._own.came(attached(lease, uid))
 
     def _went(self, lease: Lease) -> list[Change]:
         """Also of one whose thread still waited to be admitted, and has given up."""
@@ -133,56 +151,46 @@ class AttachedPods:
         ]
         if self._ports is not None:
             self._ports.went(lease)
-        name = pod_name(lease)
-        change = name and self._own.went(name, lease.attachment)
-        return [change] if change else []
+        return self._own.went(attached(lease).name)
 
-    def _awaited(self, notice: Notice, question: _Question) -> str:
+    def _awaited(self, notice: Notice) -> str:
         """What is not in the kernel yet, in words; "" when all is."""
-        lease = notice.lease
-        if self._ports is not None and lease.ports and not self._ports.in_sync:
+        if self._ports is not None and notice.lease.ports and not self._ports.in_sync:
             return "the hostPorts to be in the kernel"
+        if not notice.came or self._policy is None or self._is_in_force(self._policy):
+            return ""
+        return "the network policies to be in the kernel"
+
+    def _unknown(self, notice: Notice, question: _Question) -> str:
+        """The pod, if policies could select it and the feed has not told of it, else ""."""
         if not notice.came or self._policy is None:
             return ""
-        if not self._is_in_force(self._policy):
-            return "the NetworkPolicies to be in the kernel"
-        name = pod_name(lease)
-        if name is None or name.namespace not in question.with_policies:
+        this = attached(notice.lease, notice.uid)
+        # The costly question comes last: it is seldom asked, most pods are known when they come.
+        if this.pod is None or self._own.knows(this) or not question.concerns(this.pod):
             return ""
-        if self._knows(name, notice.uid):
-            return ""
-        which = f"{name} (uid {notice.uid})" if notice.uid else str(name)
-        return f"Pod {which}, which the feed has not told of, in a namespace with NetworkPolicies"
+        return f"Pod {this.pod} (uid {this.uid})" if this.uid else f"Pod {this.pod}"
 
     @staticmethod
     def _is_in_force(part: Part) -> bool:
         return part.begun and part.work.in_sync
 
-    def _knows(self, name: ObjectName, uid: str) -> bool:
-        """A Pod of another node or another uid is an earlier one of that name.
-
-        uid: "" where the runtime does not say it; a folder's Pods may have none either.
-        """
-        pod = self._intake.snapshot.get(Pod, name)
-        if pod is None or pod.spec.node_name != self._node:
-            return False
-        return not (uid and pod.metadata.uid) or uid == pod.metadata.uid
-
 
 class _Question:
-    """Asked at most once a sync, and seldom: most pods are known when they come."""
+    """Which namespaces have policies that could select a pod; found out once a sync at most."""
 
     def __init__(self, snapshot: Snapshot) -> None:
         self._snapshot = snapshot
         self._namespaces: frozenset[str] | None = None
 
-    @property
-    def with_policies(self) -> frozenset[str]:
-        """Namespaces that have a NetworkPolicy."""
+    def concerns(self, pod: ObjectName) -> bool:
+        """Whether a policy could select this pod, whatever its labels are."""
+        if self._snapshot.has(ClusterNetworkPolicy):
+            return True
         if self._namespaces is None:
             every = self._snapshot.all(NetworkPolicy)
             self._namespaces = frozenset(each.name.namespace for each in every)
-        return self._namespaces
+        return pod.namespace in self._namespaces
 
 
 def _attached(state_dir: Path) -> list[Lease] | None:
@@ -196,6 +204,17 @@ def _attached(state_dir: Path) -> list[Lease] | None:
     for each in wrong:
         log.error("cni: a pod that runs is not known: %s: %s", each, each.details)
     return known
+
+
+def attached(lease: Lease, uid: str = "") -> Attached:
+    """What the snapshot has of a lease.
+
+    Its name is unique: neither containers' ids nor interfaces have a slash (CNI's specification).
+    """
+    who = lease.attachment
+    addresses = tuple(str(address) for address in lease.addresses)
+    name = f"{who.network}/{who.container}/{who.interface}"
+    return Attached.of(name, pod_name(lease), addresses, uid)
 
 
 def pod_name(lease: Lease) -> ObjectName | None:

@@ -13,9 +13,16 @@ import msgspec
 import pytest
 
 from podwire_cni.attachment import Attachment
+from podwire_cni.errors import TryAgain
 from podwire_cni.leases import Lease
 from podwire_core.feed.interface import Batch
-from podwire_core.objects import KubernetesObject, NetworkPolicy, Pod
+from podwire_core.objects import (
+    Attached,
+    ClusterNetworkPolicy,
+    KubernetesObject,
+    NetworkPolicy,
+    Pod,
+)
 from podwire_core.snapshot import Change, Snapshot
 from podwire_node.cni.admission.attached_pods import AttachedPods
 from podwire_node.intake import Intake
@@ -69,9 +76,7 @@ class Site:
     def __init__(self) -> None:
         self.feed, self.policy, own = Told(), Policy(), OwnPods("node1")
         self.intake = Intake(self.feed, own)
-        self.attached = AttachedPods(
-            "node1", own, self.intake, [Part(self.policy, frozenset(), begun=True)]
-        )
+        self.attached = AttachedPods(own, self.intake, [Part(self.policy, frozenset(), begun=True)])
         self.attached.settle()
 
     @property
@@ -107,6 +112,11 @@ def policy() -> NetworkPolicy:
     return msgspec.convert(DENY, NetworkPolicy)
 
 
+def cluster_policy() -> ClusterNetworkPolicy:
+    spec = {"tier": "Admin", "priority": 1, "subject": {"namespaces": {}}}
+    return msgspec.convert({"metadata": {"name": "all"}, "spec": spec}, ClusterNetworkPolicy)
+
+
 def pod(uid: str = "", **metadata: object) -> Pod:
     document = {"metadata": {"name": "web", "uid": uid, **metadata}, "spec": {"nodeName": "node1"}}
     return msgspec.convert(document, Pod)
@@ -131,6 +141,12 @@ def test_the_door_opens_when_the_last_policys_end_is_in_the_kernel(site: Site) -
     assert not site.is_open
     site.sync()
     assert site.is_open
+
+
+def test_a_cluster_policy_closes_the_door_too(site: Site) -> None:
+    site.hand_out(site.read(cluster_policy()))
+    site.sync()
+    assert not site.is_open
 
 
 def test_what_concerns_no_policy_leaves_the_door_open(site: Site) -> None:
@@ -177,3 +193,63 @@ def test_a_pod_made_anew_under_its_name_waits_until_the_feed_tells_of_it(
     site.hand_out(site.read(pod("u2", labels={"app": "vault"})))
     site.sync()
     assert call.result(10) is None
+
+
+POLICIES = {
+    "a policy of its namespace": policy(),
+    "a cluster policy": cluster_policy(),
+}
+
+
+@pytest.mark.parametrize("some", POLICIES.values(), ids=POLICIES.keys())
+def test_a_pod_nobody_told_of_goes_on_after_a_while_denied_until_known(
+    site: Site,
+    pool: ThreadPoolExecutor,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    some: KubernetesObject,
+) -> None:
+    monkeypatch.setattr("podwire_node.cni.admission.admission.PATIENCE", 0.2)
+    site.hand_out(site.read(some))
+    site.sync()
+    assert not site.is_open
+    call = coming(site, pool, "u2")
+    assert site.intake.snapshot.has(Attached), "before it gets its network"
+    assert call.result(10) is None
+    assert [each.levelname for each in caplog.records] == ["WARNING"]
+    assert "Pod default/web (uid u2) is not known yet" in caplog.text
+    assert select.select([site.attached], [], [], 10)[0], "the loop hears of it"
+    site.hand_out(site.attached.hear())
+    site.sync()
+    (problem,) = site.attached.problems
+    assert "Pod default/web (uid u2) is unknown" in problem
+    site.hand_out(site.read(pod("u2")))
+    site.sync()
+    assert site.attached.problems == []
+
+
+def test_a_pod_that_is_not_in_the_kernel_in_time_gets_no_network(
+    site: Site, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("podwire_node.cni.admission.admission.PATIENCE", 0.2)
+    site.hand_out(site.read(policy()))
+    site.sync()
+    call = pool.submit(site.attached.admission.admit, LEASE, time.monotonic() + 10)
+    assert select.select([site.attached], [], [], 10)[0]
+    site.hand_out(site.attached.hear())
+    site.attached.settle()  # nothing was put in force
+    with pytest.raises(TryAgain, match="policies to be in the kernel"):
+        call.result(10)
+
+
+def test_a_pod_nobody_told_of_is_let_go_when_it_leaves(
+    site: Site, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("podwire_node.cni.admission.admission.PATIENCE", 0.2)
+    site.hand_out(site.read(policy()))
+    site.sync()
+    assert coming(site, pool, "u2").result(10) is None
+    site.attached.admission.leave(LEASE)
+    site.hand_out(site.attached.hear())
+    site.sync()
+    assert (site.attached.problems, site.intake.snapshot.has(Attached)) == ([], False)

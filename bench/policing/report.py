@@ -1,0 +1,105 @@
+"""What was measured, as figures with bounds and as the rows beside them."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from pods import Batch
+from rows import Row, percentile, ratios
+
+from policing import connecting, rounds
+from policing.filling import Filled, Kind
+from policing.rounds import Load, Sizes
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Everything that was measured."""
+
+    sizes: Sizes
+    loads: dict[Load, list[Filled]]
+    connects: dict[str, list[Batch]]
+
+
+def figures(found: Measured) -> list[Row]:
+    """Those with a bound, in the order of the last line."""
+    few, many = (found.loads[load(found.sizes)] for load in (rounds.few, rounds.many))
+    size, large = (_size(load(found.sizes)) for load in (rounds.few, rounds.many))
+    rss = [max(run.rss_mb, run.rss_changed_mb) for run in many]
+    local = (Kind.REPLICA, Kind.GROUP)
+    return [
+        Row(f"load {size}, s", [run.load_s for run in few], "load1k_s", 3),
+        Row(f"load {large}, s", [run.load_s for run in many], "load10k_s", 30),
+        Row("memory there, and after the changes, MB", rss, "rss_mb", 600, worst=True),
+        Row("a remote pod appears there, p50, ms", _came(many, [Kind.PEER]), "peer_p50_ms", 10),
+        Row("a local pod appears there, p50, ms", _came(many, local), "local_p50_ms", 10),
+        Row(
+            f"connect() with {size} / without any",
+            _ratios(found, connecting.POLICIES, connecting.WITHOUT),
+            "connect_ratio",
+            1.15,
+        ),
+    ]
+
+
+def beside(found: Measured) -> list[Row]:
+    """What the figures are made of, and kube-router's."""
+    return [*_loads(found), *_changes(found), *_connects(found)]
+
+
+def _size(load: Load) -> str:
+    return str(load).partition(": ")[2]
+
+
+def _came(runs: Sequence[Filled], kinds: Sequence[Kind]) -> list[float]:
+    """The median of each run's pods of these kinds, all together."""
+    return [
+        statistics.median(value for kind in kinds for value in run.came_ms[kind.value])
+        for run in runs
+    ]
+
+
+def _ratios(found: Measured, one: str, other: str) -> list[float]:
+    left, right = ([batch.p50 for batch in found.connects[name]] for name in (one, other))
+    return ratios(left, right)
+
+
+def _loads(found: Measured) -> Iterator[Row]:
+    for load, runs in found.loads.items():
+        yield Row(f"{load}: load, s", [run.load_s for run in runs])
+        for part in runs[0].parts:
+            yield Row(f"{load.engine}: of that, {part}, s", [run.parts[part] for run in runs])
+    ours, theirs = (found.loads[load(found.sizes)] for load in (rounds.few, rounds.theirs))
+    loads = ([run.load_s for run in runs] for runs in (ours, theirs))
+    yield Row("podwire's load / kube-router's", ratios(*loads))
+    for load in (rounds.few(found.sizes), rounds.many(found.sizes)):
+        runs = found.loads[load]
+        yield Row(f"{load}: memory after the load, MB", [run.rss_mb for run in runs])
+        yield Row(f"{load}: after the changes, MB", [run.rss_changed_mb for run in runs])
+        yield Row(f"{load}: the most ever, MB", [run.peak_mb for run in runs])
+
+
+def _changes(found: Measured) -> Iterator[Row]:
+    for load, runs in found.loads.items():
+        for kind in runs[0].came_ms:
+            for percent in (50, 99):
+                for word, times in (("comes", "came_ms"), ("goes", "went_ms")):
+                    values = [percentile(getattr(run, times)[kind], percent) for run in runs]
+                    yield Row(f"{load}: {kind} {word}, p{percent}, ms", values)
+
+
+def _connects(found: Measured) -> Iterator[Row]:
+    size = _size(rounds.few(found.sizes))
+    words = {
+        connecting.TRACKED: "connections tracked, no rules",
+        connecting.WITHOUT: "podwire without policies",
+        connecting.POLICIES: f"podwire, {size}",
+        connecting.KUBE_ROUTER: f"kube-router's ruleset, {size}",
+    }
+    for name, batches in found.connects.items():
+        yield Row(f"connect() {words[name]}, p50, µs", [batch.p50 for batch in batches])
+    for name in (connecting.WITHOUT, connecting.POLICIES, connecting.KUBE_ROUTER):
+        values = _ratios(found, name, connecting.TRACKED)
+        yield Row(f"connect() {words[name]} / no rules", values)

@@ -1,0 +1,99 @@
+"""The commands' end: a question to the agent of this node, and its answers as they come."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+
+from podwire_node.control.errors import ControlError
+
+MAX_ANSWER_BYTES = 16 << 20
+_PIECE = 1 << 16
+_PATIENCE_S = 120.0
+
+
+class AgentClient:
+    """Asks the agent that listens at a path. Each question is a connection of its own."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def ask(
+        self, verb: str, fields: Mapping[str, object] | None = None, *, stream: bool = False
+    ) -> Iterator[dict[str, object]]:
+        """The answers, as they come. stream: however long the next one takes.
+
+        Raises ControlError: there is no agent, no right to ask it, or it says why not.
+        """
+        with self._connected() as agent:
+            agent.settimeout(None if stream else _PATIENCE_S)
+            request = msgspec.json.encode({**(fields or {}), "verb": verb}) + b"\n"
+            with suppress(OSError):  # it may have refused us, and said why before it read this
+                agent.sendall(request)
+            for line in self._lines(agent):
+                answer = self._decoded(line)
+                if "error" in answer:
+                    raise ControlError(str(answer["error"]))
+                if answer.get("end") is True:
+                    return
+                yield answer
+        raise ControlError(f"{self._path}: the agent ended before its answer did")
+
+    def one(self, verb: str, fields: Mapping[str, object] | None = None) -> dict[str, object]:
+        """The only answer of a verb that gives one. Raises ControlError."""
+        answers = list(self.ask(verb, fields))
+        if len(answers) != 1:
+            raise ControlError(f"{self._path}: the agent gave {len(answers)} answers, not one")
+        return answers[0]
+
+    def _connected(self) -> socket.socket:
+        agent = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            agent.settimeout(_PATIENCE_S)
+            agent.connect(str(self._path))
+        except OSError as error:
+            agent.close()
+            raise ControlError(_explained(self._path, error)) from error
+        return agent
+
+    def _lines(self, agent: socket.socket) -> Iterator[bytes]:
+        rest = b""
+        while True:
+            try:
+                piece = agent.recv(_PIECE)
+            except TimeoutError as error:
+                raise ControlError(
+                    f"{self._path}: the agent says nothing for {_PATIENCE_S:.0f} s"
+                ) from error
+            except OSError as error:
+                raise ControlError(f"{self._path}: {error.strerror}") from error
+            if not piece:
+                return
+            *lines, rest = (rest + piece).split(b"\n")
+            yield from lines
+            if len(rest) > MAX_ANSWER_BYTES:
+                raise ControlError(f"{self._path}: an answer is larger than any can be")
+
+    def _decoded(self, line: bytes) -> dict[str, object]:
+        try:
+            return msgspec.json.decode(line, type=dict[str, object])
+        except (msgspec.DecodeError, msgspec.ValidationError) as error:
+            raise ControlError(f"{self._path}: not an agent's answer: {error}") from error
+
+
+def _explained(path: Path, error: OSError) -> str:
+    match error:
+        case FileNotFoundError():
+            return (
+                f"{path}: no agent listens here: run one with component policy, "
+                "or name its controlSocket with --socket or --config"
+            )
+        case ConnectionRefusedError():
+            return f"{path}: the agent that listened here has ended: start it again"
+        case PermissionError():
+            return f"{path}: {error.strerror}: run as root"
+    return f"{path}: cannot be asked: {error.strerror or error}"

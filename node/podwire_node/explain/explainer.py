@@ -1,0 +1,162 @@
+"""The agent's side of `podwire explain`: a question to an answer.
+
+    words ─► Question ─► Flows ─► each: the oracle's judgement, the kernel's ─► Explanation
+
+The oracle judges both ends wherever they run; this node's kernel knows the policies of its own
+pods alone. So the two are compared by the sides that are judged here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from ipaddress import ip_address, ip_network
+
+import msgspec
+
+from podwire_core.errors import NftError
+from podwire_core.family import family_of
+from podwire_core.nft.lookup import Lookup
+from podwire_core.nft.objects import Key, Object
+from podwire_core.nft.packet import Packet
+from podwire_core.objects import Attached, Node, ObjectName
+from podwire_core.snapshot import Snapshot
+from podwire_node.control.errors import ControlError
+from podwire_node.control.request import Request
+from podwire_node.control.server import Verb
+from podwire_node.control.view import View
+from podwire_node.explain.answer import (
+    EndAnswer,
+    Explanation,
+    FlowAnswer,
+    KernelAnswer,
+    Verdict,
+    verdict_of,
+)
+from podwire_node.explain.flows import Flow, flows_of
+from podwire_node.explain.in_force import InForce, kernel_answer, unreadable
+from podwire_node.explain.question import MAX_WORDS, QuestionError, parse
+from podwire_node.explain.sides import side_answer
+from podwire_policy.oracle import Judge
+
+#: How often it is looked at most, where text and kernel differ.
+LOOKS = 5
+
+
+def explain_verb(view: View) -> Verb:
+    """Answers `explain`: fields source, destination, protocol, words as a person writes them."""
+
+    def explain(request: Request) -> Iterator[Mapping[str, object]]:
+        words = [_words(request, field) for field in ("source", "destination", "protocol")]
+        answer = _explained(view, *words)
+        document: dict[str, object] = msgspec.to_builtins(answer)
+        yield document
+
+    return explain
+
+
+def _words(request: Request, field: str) -> str:
+    value = request.fields.get(field, "")
+    if not isinstance(value, str) or len(value) > MAX_WORDS:
+        raise ControlError(f"{field}: is no text of at most {MAX_WORDS} characters")
+    return value
+
+
+def _explained(view: View, source: str, destination: str, protocol: str) -> Explanation:
+    """The answer for one moment.
+
+    Where the two differ it is looked again: then the loop has had a turn, in which it mends what
+    someone else changed, and once more where objects have changed meanwhile.
+    """
+    for look in range(LOOKS):
+        judge, snapshot = view.judge(), view.snapshot()
+        try:
+            found = _Explainer(view, snapshot, judge).explain(source, destination, protocol)
+        except QuestionError as error:
+            raise ControlError(str(error)) from error
+        same = look > 0 and view.snapshot() is snapshot
+        if found.verdict is not Verdict.DIFFERS or same:
+            break
+    return found
+
+
+class _Explainer:
+    """Explains with the objects of one moment."""
+
+    def __init__(self, view: View, snapshot: Snapshot, judge: Judge) -> None:
+        self._view = view
+        self._snapshot = snapshot
+        self._judge = judge
+        self._known: dict[Key, Object | None] = {}
+        mine = snapshot.get(Node, ObjectName("", view.node))
+        self._local = _addresses_of(mine)
+        self._ranges = tuple(ip_network(cidr) for cidr in (mine.pod_cidrs if mine else ()))
+        self._tables = InForce(view.policies.tables, self._wanted, Lookup(), self._local)
+
+    def explain(self, source: str, destination: str, protocol: str) -> Explanation:
+        """Raises QuestionError."""
+        question = parse(source, destination, protocol)
+        found = flows_of(self._snapshot, self._judge.owner, question, self._view.node)
+        flows = tuple(map(self._flow, found.flows))
+        verdict = verdict_of(flows)
+        return Explanation(self._view.node, source, destination, verdict, flows, found.notes)
+
+    def _flow(self, flow: Flow) -> FlowAnswer:
+        judged = self._judge.judge(flow.source, flow.destination, flow.protocol, flow.port)
+        ends = ((judged.egress, flow.source), (judged.ingress, flow.destination))
+        here = [side for side, address in ends if self._is_ours(address)]
+        kernel = self._kernel(flow, tuple(side.direction.lower() for side in here))
+        expected = all(side.allowed for side in here)
+        return FlowAnswer(
+            source=self._end(flow.source),
+            destination=self._end(flow.destination),
+            port=flow.port,
+            protocol=flow.protocol,
+            allowed=judged.allowed,
+            egress=side_answer(self._judge, judged, judged.egress),
+            ingress=side_answer(self._judge, judged, judged.ingress),
+            kernel=kernel,
+            differs=bool(kernel.wrong) or kernel.allowed != expected,
+            dialled=flow.dialled,
+        )
+
+    def _kernel(self, flow: Flow, judges: tuple[str, ...]) -> KernelAnswer:
+        packet = Packet(
+            family_of(flow.source),
+            flow.source,
+            flow.destination,
+            flow.protocol.nft,
+            flow.port,
+            from_node=flow.source in self._local,
+        )
+        try:
+            return kernel_answer(self._view.node, judges, self._tables.walk(packet))
+        except NftError as error:
+            return unreadable(self._view.node, judges, error)
+
+    def _wanted(self, key: Key) -> Object | None:
+        """What the policy part wants under a key, asked of the loop once."""
+        if key not in self._known:
+            self._known[key] = self._view.in_loop(lambda: self._view.policies.wanted.get(key))
+        return self._known[key]
+
+    def _is_ours(self, address: str) -> bool:
+        """Whether our tables judge who has this address: a pod of ours, or nobody in our range."""
+        pod = self._judge.owner(address)
+        if pod is not None:
+            return pod.spec.node_name == self._view.node
+        attached = (each.addresses for each in self._snapshot.all(Attached))
+        ranged = any(ip_address(address) in cidr for cidr in self._ranges)
+        return ranged or any(address in addresses for addresses in attached)
+
+    def _end(self, address: str) -> EndAnswer:
+        pod = self._judge.owner(address)
+        if pod is not None:
+            return EndAnswer(address, str(pod.name), pod.spec.node_name)
+        nodes = (node for node in self._snapshot.all(Node) if address in _addresses_of(node))
+        return EndAnswer(address, node=next((node.metadata.name for node in nodes), ""))
+
+
+def _addresses_of(node: Node | None) -> tuple[str, ...]:
+    """Every address of a node; Nodes have names among their addresses, too."""
+    rows = (node.status.addresses or ()) if node else ()
+    return tuple(row.address for row in rows if row.type.endswith("IP") and row.address)

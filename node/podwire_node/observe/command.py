@@ -1,0 +1,159 @@
+"""The `podwire observe` command."""
+
+# ruff: noqa: D301 - click wants a real backspace before lines that it shall not wrap
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from podwire_node.control.errors import ControlError
+from podwire_node.control.options import agent_address, agent_client
+
+if TYPE_CHECKING:
+    from podwire_node.control.client import AgentClient
+
+_VERDICTS = ("dropped", "forwarded", "error", "audit", "redirected", "traced", "translated")
+_PROTOCOLS = ("tcp", "udp", "sctp", "icmp")
+_LAST = 20
+_MOST = 4096  # ring.SIZE, which --help need not load
+_INTERRUPTED = 130
+_WIDE = 10_000  # columns of what is no terminal
+
+
+@click.command()
+@click.option(
+    "--verdict",
+    type=click.Choice(_VERDICTS, case_sensitive=False),
+    default="dropped",
+    show_default=True,
+    metavar="VERDICT",
+    help="What became of the packets: only drops are seen.",
+)
+@click.option("-f", "--follow", is_flag=True, help="Go on with those that come, until Ctrl-C.")
+@click.option(
+    "--last",
+    type=click.IntRange(0, _MOST),
+    metavar="NUMBER",
+    help=f"So many of the past.  [{_LAST}; 0 with --follow]",
+)
+@click.option(
+    "--pod", "pods", multiple=True, metavar="NS/NAME", help="From or to pods named like this."
+)
+@click.option(
+    "--namespace", "-n", "namespaces", multiple=True, metavar="NS", help="From or to its pods."
+)
+@click.option("--port", "ports", multiple=True, type=click.IntRange(1, 65535), metavar="PORT")
+@click.option(
+    "--protocol",
+    "protocols",
+    multiple=True,
+    type=click.Choice(_PROTOCOLS, case_sensitive=False),
+    metavar="PROTOCOL",
+    help="tcp, udp, sctp or icmp.",
+)
+@click.option("--json", "as_json", is_flag=True, help="A JSON object a line, as Hubble's flows.")
+@agent_address
+def observe(
+    *,
+    verdict: str,
+    follow: bool,
+    last: int | None,
+    pods: Sequence[str],
+    as_json: bool,
+    socket: str | None,
+    config: str | None,
+    **lists: Sequence[object],
+) -> None:
+    """Show packets that policies dropped on this node, and why.
+
+    A record names both pods, the policies that isolate the one that is protected, or the rule
+    that denies, and the rule that came closest to allowing it. It asks the node's agent, which
+    keeps the last 4,096. Each group of pods with the same policies logs at most 10 packets a
+    second; counters in the nftables table podwire-policy have them all. It needs root.
+
+    Filters that are given twice mean one or the other; of different ones all have to fit. NAME
+    may be the beginning of a pod's name.
+
+    \b
+    Examples:
+      podwire observe
+      podwire observe --verdict dropped --follow
+      podwire observe --pod shop/db --port 5432 --last 100
+      podwire observe -f -n shop --protocol tcp --json | jq -r .reason
+    """
+    _require_drops(verdict)
+    fields = {
+        "follow": follow,
+        "last": (0 if follow else _LAST) if last is None else last,
+        "pods": [_pod(each) for each in pods],
+        **lists,
+    }
+    client = agent_client(socket, config)
+    try:
+        shown = _show(client, fields, as_json=as_json)
+    except ControlError as error:
+        raise click.ClickException(str(error)) from error
+    except KeyboardInterrupt:
+        sys.exit(_INTERRUPTED)
+    if not shown and not as_json:
+        click.echo("no drops that fit: none since the agent started, or others are older", err=True)
+
+
+def _require_drops(verdict: str) -> None:
+    if verdict.lower() != "dropped":
+        raise click.UsageError(
+            f"--verdict {verdict.lower()}: podwire sees only packets that policies drop; what they "
+            "let through is not logged"
+        )
+
+
+def _pod(text: str) -> str:
+    """NS/NAME; a name alone is one of namespace default, as everywhere in Kubernetes."""
+    return text if "/" in text else f"default/{text}"
+
+
+def _show(client: AgentClient, fields: Mapping[str, object], *, as_json: bool) -> int:
+    """Print what comes; how many that were."""
+    answers = client.ask("observe", fields, stream=bool(fields["follow"]))
+    return sum(map(_print_json if as_json else _printer(), answers))
+
+
+def _print_json(answer: Mapping[str, object]) -> int:
+    import msgspec  # noqa: PLC0415 - --help needs none of it
+
+    click.echo(msgspec.json.encode(answer))
+    return 1
+
+
+def _printer() -> Callable[[Mapping[str, object]], int]:
+    """Prints for people: a line a sentence, which only a terminal folds."""
+    import msgspec  # noqa: PLC0415 - same
+    from rich.console import Console  # noqa: PLC0415 - same
+    from rich.padding import Padding  # noqa: PLC0415 - same
+
+    from podwire_node.observe.record import Record  # noqa: PLC0415 - same
+    from podwire_node.observe.shown import INDENT, lines, missed  # noqa: PLC0415 - same
+
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=_WIDE)
+    previous: Record | None = None
+
+    def show(answer: Mapping[str, object]) -> int:
+        nonlocal previous
+        lost = answer.get("lost_events")
+        if isinstance(lost, dict):
+            rows = [missed(int(lost.get("num_events_lost", 0)))]
+        else:
+            record = msgspec.convert(answer, Record)
+            head, *rows = lines(record, previous)
+            console.print(head, soft_wrap=True)
+            previous = record
+        for row in rows:
+            console.print(Padding(row, (0, 0, 0, INDENT), expand=False))
+        return 1
+
+    return show

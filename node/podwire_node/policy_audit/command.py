@@ -1,0 +1,141 @@
+"""The `podwire policy` commands."""
+
+# ruff: noqa: D301 - click wants a real backspace before lines that it shall not wrap
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import msgspec
+
+from podwire_node.control.options import agent_address, agent_client
+
+if TYPE_CHECKING:
+    from podwire_node.control.client import AgentClient
+    from podwire_node.policy_audit.answer import Audit
+
+
+class Failed(click.ClickException):
+    """No answer; 1 would say that something would be denied."""
+
+    exit_code = 2
+
+
+@click.group()
+def policy() -> None:
+    """NetworkPolicies and ClusterNetworkPolicies.
+
+    \b
+    Example:
+      podwire policy audit policies.yaml
+    """
+
+
+@policy.command()
+@click.argument("file", required=False, metavar="[FILE]")
+@click.option(
+    "--delete", "deleted", multiple=True, metavar="NAME", help="As if this policy were gone."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@agent_address
+def audit(
+    *,
+    file: str | None,
+    deleted: tuple[str, ...],
+    as_json: bool,
+    socket: str | None,
+    config: str | None,
+) -> None:
+    """Show what policies would deny and allow, before anyone applies them.
+
+    FILE holds NetworkPolicies and ClusterNetworkPolicies as YAML or JSON; - reads them from
+    standard input. They are tried on the connections that this node has seen: every one that
+    was begun in the last hour, allowed or denied, and those that are open. Each is judged with the
+    policies as they are, and with FILE applied; a policy of the same name is replaced. With
+    --delete a policy is taken away: NAMESPACE/NAME, or NAME of a ClusterNetworkPolicy.
+
+    Nothing is applied. Ask on each node whose pods a policy selects: a node knows what it has
+    seen. Pods are named as they are now, so an address that changed hands within the hour counts
+    for the pod that has it. It asks the agent of this node, so it needs root.
+
+    \b
+    Ends with
+      0  nothing that was allowed would be denied
+      1  something would be
+      2  FILE or the agent has an error
+
+    \b
+    Examples:
+      podwire policy audit default-deny.yaml
+      helm template shop | podwire policy audit -
+      podwire policy audit --delete shop/api
+      podwire policy audit tighter.yaml --json | jq '.deniedRows[]'
+    """
+    from podwire_node.control.errors import ControlError  # noqa: PLC0415 - --help needs none of it
+    from podwire_node.policy_audit.answer import audit_of  # noqa: PLC0415 - same
+    from podwire_node.policy_audit.proposal import ProposalError, proposal  # noqa: PLC0415 - same
+
+    if file is None and not deleted:
+        raise click.UsageError("name a FILE of policies, or what to --delete")
+    try:
+        documents, left_out = _read(file) if file else ([], "")
+        source = "standard input" if file == "-" else str(file or "--delete")
+        proposal(documents, deleted, source)  # mistakes are told without an agent
+        fields = {"documents": documents, "deleted": deleted, "source": source}
+        found = audit_of(_asked(agent_client(socket, config), fields))
+    except (ProposalError, ControlError) as error:
+        raise Failed(str(error)) from error
+    except click.ClickException as error:
+        raise Failed(error.format_message()) from error
+    _show(found, left_out, as_json=as_json)
+    sys.exit(1 if found.newly_denied else 0)
+
+
+def _asked(agent: AgentClient, fields: Mapping[str, object]) -> dict[str, object]:
+    """The answer; a terminal shows that it is waited for, because a full table takes seconds."""
+    from rich.console import Console  # noqa: PLC0415 - see audit
+
+    with Console(stderr=True).status("judging the connections that the node has seen"):
+        return agent.one("audit", fields)
+
+
+def _read(file: str) -> tuple[list[Any], str]:
+    """The policies of a file, and what else is in it, in words. Raises Failed."""
+    from podwire_core.feed.documents import (  # noqa: PLC0415 - see audit
+        MAX_FILE_BYTES,
+        DocumentError,
+        parse_documents,
+    )
+    from podwire_node.policy_audit.proposal import policies_among  # noqa: PLC0415 - same
+
+    try:
+        with click.open_file(file, "rb") as opened:
+            data = opened.read(MAX_FILE_BYTES + 1)
+        documents = parse_documents(data, is_json=Path(file).suffix == ".json")
+    except OSError as error:
+        raise Failed(f"{file}: {error.strerror}") from error
+    except DocumentError as error:
+        raise Failed(f"{file}: {error}") from error
+    policies, others = policies_among(documents)
+    words = ", ".join(f"{number} {kind}" for kind, number in sorted(others.items()))
+    if not policies:
+        raise Failed(f"{file}: holds no policy" + (f", but {words}" if words else ""))
+    return policies, words
+
+
+def _show(found: Audit, left_out: str, *, as_json: bool) -> None:
+    if as_json:
+        click.echo(msgspec.json.format(msgspec.json.encode(found)))
+        return
+    from rich.console import Console  # noqa: PLC0415 - --json needs none of it
+
+    from podwire_node.policy_audit.shown import shown  # noqa: PLC0415 - same
+
+    console = Console()
+    if left_out:
+        console.print(f"left out, because no policies: {left_out}", style="dim")
+    for each in shown(found):
+        console.print(each)

@@ -1,0 +1,164 @@
+"""What someone means to apply: policies that come, and policies that go. Pure.
+
+A policy replaces the one of its kind and name, as `kubectl apply` would. Files mostly hold more
+than policies; those objects are counted and left out, because they allow and deny nothing.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from podwire_core.errors import ObjectError
+from podwire_core.feed.decode import decode, kind_of
+from podwire_core.objects import ClusterNetworkPolicy, NetworkPolicy, ObjectName, Pod
+from podwire_core.snapshot import Change, Kind, Snapshot
+from podwire_node.policy_audit.answer import PolicyRow
+
+Policy = NetworkPolicy | ClusterNetworkPolicy
+
+KINDS: dict[tuple[str, str], Kind] = {
+    ("networking.k8s.io", "NetworkPolicy"): NetworkPolicy,
+    ("policy.networking.k8s.io", "ClusterNetworkPolicy"): ClusterNetworkPolicy,
+}
+MAX_POLICIES = 5000
+
+
+class ProposalError(ValueError):
+    """A proposal that cannot be judged: every mistake on a line of its own."""
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """Policies that come or replace others, and names of those that go."""
+
+    policies: tuple[Policy, ...] = ()
+    deleted: tuple[tuple[Kind, ObjectName], ...] = ()
+
+    def applied_to(self, snapshot: Snapshot) -> Snapshot:
+        """The objects as they would be. Raises ProposalError when what is to go is not there."""
+        found = snapshot.copy()
+        missing = [str(name) for kind, name in self.deleted if snapshot.get(kind, name) is None]
+        if missing:
+            raise ProposalError(f"--delete: there is no policy {', '.join(missing)}")
+        for each in self.policies:
+            found.apply(Change(type(each), each.name, each))
+        for kind, name in self.deleted:
+            found.apply(Change(kind, name, None))
+        return found
+
+    def subjects(self, snapshot: Snapshot) -> frozenset[ObjectName]:
+        """Pods for which something may change: these policies select them, or did until now."""
+        known = (snapshot.get(type(each), each.name) for each in self.policies)
+        gone = (snapshot.get(kind, name) for kind, name in self.deleted)
+        subjects = _Subjects(snapshot)
+        return frozenset(
+            pod.name
+            for each in (*self.policies, *known, *gone)
+            if isinstance(each, NetworkPolicy | ClusterNetworkPolicy)
+            for pod in subjects.of(each)
+        )
+
+    def rows(self, snapshot: Snapshot) -> Iterator[PolicyRow]:
+        """What it does to each policy, and how many pods that concerns."""
+        subjects = _Subjects(snapshot)
+        for policy in self.policies:
+            old = snapshot.get(type(policy), policy.name)
+            change = "new" if old is None else "unchanged" if old == policy else "changed"
+            yield _row(policy, change, subjects)
+        for kind, name in self.deleted:
+            gone = snapshot.get(kind, name)
+            if isinstance(gone, NetworkPolicy | ClusterNetworkPolicy):
+                yield _row(gone, "deleted", subjects)
+
+
+def _row(policy: Policy, change: str, subjects: _Subjects) -> PolicyRow:
+    unknown = policy.unknown if isinstance(policy, ClusterNetworkPolicy) else ()
+    selected = len(subjects.of(policy))
+    return PolicyRow(type(policy).__name__, str(policy.name), change, selected, unknown)
+
+
+class _Subjects:
+    """Pods by namespace: a thousand policies are not compared with every pod there is.
+
+    hostNetwork and finished pods own no address, so that policies mean nothing to them.
+    """
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._snapshot = snapshot
+        self._pods: dict[str, list[Pod]] = {}
+        for pod in snapshot.all(Pod):
+            if pod.ips:
+                self._pods.setdefault(pod.name.namespace, []).append(pod)
+
+    def of(self, policy: Policy) -> list[Pod]:
+        """Whom a policy selects."""
+        if isinstance(policy, NetworkPolicy):
+            return [pod for pod in self._pods.get(policy.name.namespace, ()) if policy.selects(pod)]
+        return [
+            pod
+            for namespace, pods in self._pods.items()
+            for labels in (self._snapshot.namespace_labels(namespace),)
+            for pod in pods
+            if policy.selects(pod, labels)
+        ]
+
+
+def policies_among(
+    documents: Iterable[Mapping[str, Any]],
+) -> tuple[list[Mapping[str, Any]], Counter[str]]:
+    """The policies, and how many objects there are of each other kind."""
+    policies: list[Mapping[str, Any]] = []
+    others: Counter[str] = Counter()
+    for document in documents:
+        if kind_of(document, KINDS):
+            policies.append(document)
+        else:
+            others[str(document.get("kind", "object without a kind"))[:60]] += 1
+    return policies, others
+
+
+def proposal(
+    documents: Sequence[Mapping[str, Any]], deleted: Sequence[str], source: str
+) -> Proposal:
+    """Documents of policies and names, read. Raises ProposalError, which names every mistake.
+
+    deleted: NAMESPACE/NAME for a NetworkPolicy, NAME for a ClusterNetworkPolicy.
+    """
+    if len(documents) > MAX_POLICIES:
+        raise ProposalError(f"{source}: holds more than {MAX_POLICIES} policies")
+    policies: dict[tuple[Kind, ObjectName], Policy] = {}
+    wrong: list[str] = []
+    for document in documents:
+        try:
+            policy = _decoded(document, source)
+        except ObjectError as error:
+            wrong.append(str(error))
+        else:
+            policies[type(policy), policy.name] = policy
+    if wrong:
+        raise ProposalError("\n".join(wrong))
+    return Proposal(tuple(policies.values()), tuple(map(_named, deleted)))
+
+
+def _decoded(document: Mapping[str, Any], source: str) -> Policy:
+    kind = kind_of(document, KINDS)
+    found = decode(document, kind, source) if kind else None
+    if not isinstance(found, NetworkPolicy | ClusterNetworkPolicy):
+        what = str(document.get("kind", ""))[:60]
+        raise ObjectError(source, what, "", "is no NetworkPolicy and no ClusterNetworkPolicy")
+    return found
+
+
+def _named(words: str) -> tuple[Kind, ObjectName]:
+    namespace, slash, name = words.partition("/")
+    if not words or (slash and not (namespace and name)) or "/" in name:
+        raise ProposalError(
+            f"--delete {words[:80]!r}: write NAMESPACE/NAME for a NetworkPolicy, or NAME for a "
+            "ClusterNetworkPolicy"
+        )
+    if slash:
+        return NetworkPolicy, ObjectName(namespace, name)
+    return ClusterNetworkPolicy, ObjectName("", words)

@@ -1,0 +1,270 @@
+"""The control socket: for root alone, one line in, lines out, and nobody holds anybody up."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import socket
+import stat
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, closing
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from podwire_node.control import server
+from podwire_node.control.client import AgentClient
+from podwire_node.control.errands import Errands
+from podwire_node.control.errors import ControlError
+from podwire_node.control.request import MAX_REQUEST_BYTES, Request
+from podwire_node.control.server import MAX_CLIENTS, Control
+
+
+def echo(request: Request) -> Iterator[Mapping[str, object]]:
+    yield dict(request.fields)
+
+
+def endless(_request: Request) -> Iterator[Mapping[str, object] | None]:
+    yield {"number": 0}
+    bell = os.eventfd(0)  # which nobody rings
+    try:
+        yield None
+        _request.wait(bell)
+    finally:
+        os.close(bell)
+
+
+def flood(_request: Request) -> Iterator[Mapping[str, object]]:
+    for number in itertools.count():
+        yield {"number": number, "ballast": "x" * 1000}
+
+
+def faulty(_request: Request) -> Iterator[Mapping[str, object]]:
+    yield {"number": 1}
+    raise RuntimeError("a bug")
+
+
+def refusing(_request: Request) -> Iterator[Mapping[str, object]]:
+    raise ControlError("there is no such pod")
+
+
+VERBS = {each.__name__: each for each in (echo, endless, flood, faulty, refusing)}
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "control/agent.sock"
+
+
+@pytest.fixture
+def control(path: Path) -> Iterator[Control]:
+    with closing(Control(path, VERBS)) as made:
+        yield made
+
+
+@pytest.fixture
+def client(path: Path, control: Control) -> AgentClient:  # noqa: ARG001 - there has to be one
+    return AgentClient(path)
+
+
+def until(fact: str, holds: object, seconds: float = 10) -> None:
+    deadline = time.monotonic() + seconds
+    while not holds():  # type: ignore[operator]  # any function
+        assert time.monotonic() < deadline, f"never came true: {fact}"
+        time.sleep(0.01)
+
+
+def raw(path: Path, sent: bytes) -> list[object]:
+    """What the agent says to some bytes, until it hangs up."""
+    with socket.socket(socket.AF_UNIX) as talk:
+        talk.settimeout(20)
+        talk.connect(str(path))
+        talk.sendall(sent)
+        talk.shutdown(socket.SHUT_WR)
+        data = b"".join(iter(lambda: talk.recv(65536), b""))
+    return [msgspec.json.decode(line) for line in data.splitlines()]
+
+
+def test_an_answer_is_what_the_verb_said(client: AgentClient) -> None:
+    assert client.one("echo", {"last": 3, "text": "ü\n"}) == {"last": 3, "text": "ü\n"}
+
+
+def test_socket_and_folder_are_for_root_alone(path: Path, control: Control) -> None:  # noqa: ARG001 - same
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+
+
+def test_what_a_verb_refuses_is_its_sentence(client: AgentClient) -> None:
+    with pytest.raises(ControlError, match=r"^there is no such pod$"):
+        client.one("refusing")
+
+
+def test_an_unknown_verb_is_answered_with_those_there_are(client: AgentClient) -> None:
+    with pytest.raises(ControlError, match="no verb 'open'; this agent knows echo, endless"):
+        client.one("open")
+
+
+def test_a_fault_of_a_verb_ends_its_answer_and_nothing_else(client: AgentClient) -> None:
+    answers = client.ask("faulty")
+    assert next(answers) == {"number": 1}
+    with pytest.raises(ControlError, match="a fault of its own"):
+        next(answers)
+    assert client.one("echo") == {}
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [b"", b"\n", b"{", b"[1]\n", b'"observe"\n', b"{}\n", b'{"verb": 1}\n', b"\xff\n", b"[" * 9999],
+)
+def test_what_is_no_request_is_one_error(path: Path, control: Control, sent: bytes) -> None:  # noqa: ARG001 - same
+    (answer,) = raw(path, sent)
+    assert isinstance(answer, dict)
+    assert list(answer) == ["error"]
+
+
+def test_a_request_has_a_bound(client: AgentClient) -> None:
+    with pytest.raises(ControlError, match="longer than 4 MiB"):
+        client.one("echo", {"text": "x" * MAX_REQUEST_BYTES})
+    assert client.one("echo") == {}
+
+
+def test_a_client_that_goes_ends_its_stream(client: AgentClient, control: Control) -> None:
+    answers = client.ask("endless", stream=True)
+    assert next(answers) == {"number": 0}
+    assert control.clients == 1
+    answers.close()  # type: ignore[attr-defined]  # it is a generator
+    until("its thread ended", lambda: control.clients == 0)
+
+
+def test_of_a_hundred_clients_sixteen_are_answered_and_the_others_told_why(
+    path: Path, control: Control
+) -> None:
+    told, streams = [], []
+    for _ in range(100):
+        answers = AgentClient(path).ask("endless", stream=True)
+        try:
+            next(answers)
+            streams.append(answers)
+        except ControlError as error:
+            told.append(str(error))
+    assert len(streams) == control.clients == MAX_CLIENTS
+    assert len(told) == 100 - MAX_CLIENTS
+    assert set(told) == {"the agent answers 16 clients already: ask later"}
+    for each in streams:
+        each.close()  # type: ignore[attr-defined]  # it is a generator
+    until("there is room again", lambda: control.clients == 0)
+    assert AgentClient(path).one("echo") == {}
+
+
+def test_a_hundred_clients_at_once_each_get_an_answer_or_a_reason(client: AgentClient) -> None:
+    answered: list[object] = []
+
+    def ask() -> None:
+        try:
+            answered.append(client.one("echo", {"x": 1}))
+        except ControlError as error:
+            answered.append(str(error))
+
+    threads = [threading.Thread(target=ask) for _ in range(100)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert len(answered) == 100
+    reason = "the agent answers 16 clients already: ask later"
+    assert all(each in ({"x": 1}, reason) for each in answered)
+    assert {"x": 1} in answered
+
+
+def test_a_client_that_reads_nothing_is_left(
+    path: Path, control: Control, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "_SECONDS", 0.3)
+    with socket.socket(socket.AF_UNIX) as slow:
+        slow.connect(str(path))
+        slow.sendall(b'{"verb": "flood"}\n')
+        until("it is served", lambda: control.clients == 1)
+        assert AgentClient(path).one("echo") == {}, "nobody waits for it"
+        until("it was left", lambda: control.clients == 0)
+
+
+def test_a_client_that_says_nothing_is_left(
+    path: Path, control: Control, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "_SECONDS", 0.3)
+    with socket.socket(socket.AF_UNIX) as mute:
+        mute.connect(str(path))
+        until("it is served", lambda: control.clients == 1)
+        until("it was left", lambda: control.clients == 0)
+
+
+def test_ending_ends_streams_and_takes_the_socket_away(path: Path) -> None:
+    control = Control(path, VERBS)
+    answers = AgentClient(path).ask("endless", stream=True)
+    next(answers)
+    began = time.monotonic()
+    control.close()
+    assert time.monotonic() - began < 1
+    assert not path.exists()
+    with pytest.raises(ControlError, match="ended before its answer did"):
+        next(answers)
+
+
+def test_ending_leaves_the_socket_of_a_newer_agent(path: Path) -> None:
+    with ExitStack() as stack:
+        older = Control(path, VERBS)
+        stack.enter_context(closing(Control(path, VERBS)))
+        older.close()
+        assert AgentClient(path).one("echo") == {}
+
+
+def test_where_no_agent_is_the_command_says_what_to_do(path: Path) -> None:
+    with pytest.raises(ControlError, match=r"agent\.sock: no agent listens here: run one"):
+        AgentClient(path).one("echo")
+    path.parent.mkdir()
+    with socket.socket(socket.AF_UNIX) as left:
+        left.bind(str(path))
+    with pytest.raises(ControlError, match="has ended: start it again"):
+        AgentClient(path).one("echo")
+
+
+def test_an_errand_is_done_in_the_loop_and_answers_the_asker() -> None:
+    errands = Errands()
+    ((_, hear),) = errands.watched()
+    found: list[object] = []
+
+    def ask() -> None:
+        found.append(errands.ask(threading.get_ident))
+        try:
+            errands.ask(lambda: 1 // 0)
+        except ZeroDivisionError as error:
+            found.append(error)
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    until("both are done", lambda: (hear(), len(found) == 2)[1])
+    thread.join()
+    assert found[0] == threading.get_ident()
+    errands.close()
+    with pytest.raises(ControlError, match="ending"):
+        errands.ask(threading.get_ident)
+
+
+def test_who_waits_when_the_loop_ends_is_told() -> None:
+    errands, told = Errands(), []
+
+    def ask() -> None:
+        try:
+            errands.ask(threading.get_ident)
+        except ControlError as error:
+            told.append(str(error))
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    until("it asked", lambda: errands._waiting)
+    errands.close()
+    thread.join(5)
+    assert told == ["the agent is ending"]
