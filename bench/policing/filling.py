@@ -38,9 +38,9 @@ O = TypeVar("O", bound=KubernetesObject)  # noqa: E741 - reads as "object" where
 class Kind(StrEnum):
     """Which pod comes."""
 
-    PEER = "a remote pod"
-    REPLICA = "a local pod of a group that is there"
-    GROUP = "a local pod of a new group"
+    PEER = "remote pod"
+    REPLICA = "local pod, group known"
+    GROUP = "local pod, new group"
 
 
 class Filled(msgspec.Struct, frozen=True):

@@ -26,17 +26,17 @@ class Measured:
 def figures(found: Measured) -> list[Row]:
     """Those with a bound, in the order of the last line."""
     few, many = (found.loads[load(found.sizes)] for load in (rounds.few, rounds.many))
-    size, large = (_size(load(found.sizes)) for load in (rounds.few, rounds.many))
+    size, large = (load(found.sizes) for load in (rounds.few, rounds.many))
     rss = [max(run.rss_mb, run.rss_changed_mb) for run in many]
     local = (Kind.REPLICA, Kind.GROUP)
     return [
-        Row(f"load {size}, s", [run.load_s for run in few], "load1k_s", 3),
-        Row(f"load {large}, s", [run.load_s for run in many], "load10k_s", 30),
+        Row(f"load {_size(size)}, s", [run.load_s for run in few], "load1k_s", 3),
+        Row(f"load {_size(large)}, s", [run.load_s for run in many], "load10k_s", 30),
         Row("memory there, and after the changes, MB", rss, "rss_mb", 600, worst=True),
         Row("a remote pod appears there, p50, ms", _came(many, [Kind.PEER]), "peer_p50_ms", 10),
         Row("a local pod appears there, p50, ms", _came(many, local), "local_p50_ms", 10),
         Row(
-            f"connect() with {size} / without any",
+            f"connect() with {size.policies:,} policies / without any",
             _ratios(found, connecting.POLICIES, connecting.WITHOUT),
             "connect_ratio",
             1.15,
@@ -50,7 +50,7 @@ def beside(found: Measured) -> list[Row]:
 
 
 def _size(load: Load) -> str:
-    return str(load).partition(": ")[2]
+    return f"{load.policies:,} policies, {load.pods:,} pods"
 
 
 def _came(runs: Sequence[Filled], kinds: Sequence[Kind]) -> list[float]:
@@ -70,13 +70,13 @@ def _loads(found: Measured) -> Iterator[Row]:
     for load, runs in found.loads.items():
         yield Row(f"{load}: load, s", [run.load_s for run in runs])
         for part in runs[0].parts:
-            yield Row(f"{load.engine}: of that, {part}, s", [run.parts[part] for run in runs])
+            yield Row(f"{load}: of that, {part}, s", [run.parts[part] for run in runs])
     ours, theirs = (found.loads[load(found.sizes)] for load in (rounds.few, rounds.theirs))
     loads = ([run.load_s for run in runs] for runs in (ours, theirs))
-    yield Row("podwire's load / kube-router's", ratios(*loads))
+    yield Row("our load / kube-router's", ratios(*loads))
     for load in (rounds.few(found.sizes), rounds.many(found.sizes)):
         runs = found.loads[load]
-        yield Row(f"{load}: memory after the load, MB", [run.rss_mb for run in runs])
+        yield Row(f"{load}: memory then, MB", [run.rss_mb for run in runs])
         yield Row(f"{load}: after the changes, MB", [run.rss_changed_mb for run in runs])
         yield Row(f"{load}: the most ever, MB", [run.peak_mb for run in runs])
 
@@ -84,22 +84,28 @@ def _loads(found: Measured) -> Iterator[Row]:
 def _changes(found: Measured) -> Iterator[Row]:
     for load, runs in found.loads.items():
         for kind in runs[0].came_ms:
-            for percent in (50, 99):
-                for word, times in (("comes", "came_ms"), ("goes", "went_ms")):
-                    values = [percentile(getattr(run, times)[kind], percent) for run in runs]
-                    yield Row(f"{load}: {kind} {word}, p{percent}, ms", values)
+            for words, times, percent in _TIMES:
+                values = [percentile(getattr(run, times)[kind], percent) for run in runs]
+                yield Row(f"{load}: {kind} {words}, ms", values)
+
+
+_TIMES = (
+    ("comes, p50", "came_ms", 50),
+    ("comes, p99", "came_ms", 99),
+    ("goes, p50", "went_ms", 50),
+)
 
 
 def _connects(found: Measured) -> Iterator[Row]:
-    size = _size(rounds.few(found.sizes))
+    size = rounds.few(found.sizes).policies
     words = {
-        connecting.TRACKED: "connections tracked, no rules",
-        connecting.WITHOUT: "podwire without policies",
-        connecting.POLICIES: f"podwire, {size}",
-        connecting.KUBE_ROUTER: f"kube-router's ruleset, {size}",
+        connecting.TRACKED: "tracked, no rules",
+        connecting.WITHOUT: "podwire, no policies",
+        connecting.POLICIES: f"podwire {size:,}",
+        connecting.KUBE_ROUTER: f"kube-router {size:,}",
     }
     for name, batches in found.connects.items():
-        yield Row(f"connect() {words[name]}, p50, µs", [batch.p50 for batch in batches])
+        yield Row(f"connect(), {words[name]}, p50, µs", [batch.p50 for batch in batches])
     for name in (connecting.WITHOUT, connecting.POLICIES, connecting.KUBE_ROUTER):
         values = _ratios(found, name, connecting.TRACKED)
-        yield Row(f"connect() {words[name]} / no rules", values)
+        yield Row(f"connect(), {words[name]} / no rules", values)

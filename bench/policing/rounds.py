@@ -58,8 +58,17 @@ class Load:
     with_policies: bool = True
 
     def __str__(self) -> str:
-        policies = crowd.POLICIES * self.namespaces * self.with_policies
-        return f"{self.engine}: {policies:,} policies, {crowd.PODS * self.namespaces:,} pods"
+        return f"{self.engine} {self.policies:,}"
+
+    @property
+    def policies(self) -> int:
+        """How many policies."""
+        return crowd.POLICIES * self.namespaces * self.with_policies
+
+    @property
+    def pods(self) -> int:
+        """How many pods."""
+        return crowd.PODS * self.namespaces
 
 
 def few(sizes: Sizes) -> Load:

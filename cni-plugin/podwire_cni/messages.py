@@ -13,11 +13,13 @@ from collections.abc import Iterator
 
 from podwire_cni.family import Family, IPv6, family_of
 from podwire_cni.plan import Address, Entry, Link, Neighbour, Plan, Qdisc, Route, Side
-from podwire_cni.rtnetlink import NLM_F_DUMP, Message, header
+from podwire_cni.rtnetlink import HEADER_BYTES, NLM_F_DUMP, Message, header
+from podwire_cni.rtnetlink import attributes as attributes_of
 
 _RTM_NEWLINK, _RTM_DELLINK, _RTM_GETLINK, _RTM_SETLINK = 16, 17, 18, 19
 _RTM_NEWADDR, _RTM_GETADDR = 20, 22
 _RTM_NEWROUTE, _RTM_GETROUTE = 24, 26
+IPV6_ROUTES = 0x400  # RTMGRP_IPV6_ROUTE, whose members are told of such routes
 _RTM_NEWNEIGH, _RTM_GETNEIGH = 28, 30
 _RTM_NEWQDISC, _RTM_GETQDISC = 36, 38
 _NLM_F_ECHO = 0x08  # without it a qdisc is told to the group alone
@@ -29,6 +31,7 @@ _IFINFOMSG = struct.Struct("=BxHiII")  # family, type, index, flags, change
 _IFADDRMSG = struct.Struct("=BBBBI")  # family, prefix' length, flags, scope, index
 _NDMSG = struct.Struct("=BxxxiHBB")  # family, index, state, flags, type
 _RTMSG = struct.Struct("=BBBBBBBBI")  # family, lengths, tos, table, protocol, scope, type, flags
+_ROUTE_TYPE = HEADER_BYTES + 7  # where rtm_type is in a message
 _TCMSG = struct.Struct("=BxxxiIII")  # family, index, handle, parent, info
 _TBF_QOPT = struct.Struct("=BBHhHI12xIII")  # struct tc_tbf_qopt: rate, no peak, limit, buffer, mtu
 _ATTRIBUTE = struct.Struct("=HH")  # struct rtattr: length, type
@@ -47,7 +50,7 @@ _IFF_UP = 0x01
 _IFA_F_NODAD = 0x02
 _NUD_PERMANENT = 0x80
 _RTNH_F_ONLINK = 0x04
-_RTN_UNICAST = 1
+_RTN_UNICAST, _RTN_LOCAL = 1, 2
 _RTPROT_BOOT = 3  # what `ip route` writes
 _RT_SCOPE_LINK = 253
 _RT_TABLE_MAIN = 254
@@ -113,6 +116,14 @@ def requests(plan: Plan, side: Side, index: int) -> Iterator[Message]:
     if any(isinstance(entry, Qdisc) and entry.side is side for entry in plan.entries):
         root = _TCMSG.pack(0, index, 0, _TC_H_ROOT, 0)
         yield _message(step, _RTM_GETQDISC, _NLM_F_ECHO, root)
+
+
+def own_address(kind: int, announced: bytes) -> bytes:
+    """The address, packed, that an announced route makes the namespace's own; of others b""."""
+    if kind != _RTM_NEWROUTE or announced[_ROUTE_TYPE] != _RTN_LOCAL:
+        return b""
+    found = dict(attributes_of(announced, HEADER_BYTES + _RTMSG.size))
+    return found.get(_RTA_DST, b"")
 
 
 def get_default_routes(family: Family) -> Message:

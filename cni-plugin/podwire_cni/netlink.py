@@ -5,23 +5,29 @@
  2  node   sysctls
  3  pod    sysctls, then one batch: lo and the link up, addresses, neighbours, routes
  4  node   one batch: alias, neighbours, routes
+ 5  pod    its IPv6 address is its own by now? else wait
 ```
 
 The pod's end comes up last: no packet passes before the node's end drops borrowed addresses.
 It is born where it stays (IFLA_NET_NS_FD inside the peer), because a move waits for an RCU grace
 period under the kernel's one rtnl lock.
+
+An IPv6 address is not yet the pod's own when the kernel has taken it: a worker of the kernel's adds
+the local route soon (addrconf_dad_work, also without duplicate detection; on a busy machine that is
+milliseconds). Until then the pod drops what comes for it, and a peer's SYN comes again after 1 s.
 """
 
 import errno
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 from podwire_cni import messages
 from podwire_cni.drift import LinkState, State
 from podwire_cni.errors import InterfaceExists, KernelRefused
+from podwire_cni.family import IPv6, family_of
 from podwire_cni.namespace import inside, link_index, write_sysctl
-from podwire_cni.plan import Entry, Link, Plan, Side
+from podwire_cni.plan import Address, Entry, Link, Plan, Side
 from podwire_cni.rtnetlink import Message, Refused, Socket, index_in
 
 _LOOPBACK_INDEX = 1  # LOOPBACK_IFINDEX, include/net/flow.h
@@ -33,16 +39,19 @@ def apply(plan: Plan, netns: int) -> None:
     netns: descriptor of the pod's namespace.  Raises InterfaceExists or KernelRefused and
     may then leave a part behind: `remove_link(plan.host.name)` undoes all of it.
     """
-    with refusal("host: open rtnetlink"), Socket() as node:
+    with refusal("host: open rtnetlink"), ExitStack() as opened:
+        node = opened.enter_context(Socket())
         _create(node, plan, netns)
         _write_sysctls(plan, Side.HOST)
         with refusal("pod: enter namespace"):
-            inside(netns, lambda: _wire_pod(plan))
+            announced = inside(netns, lambda: _wire_pod(plan, opened))
         index = _index(plan.host)
         # Asked for its state, the kernel finishes at once what a carrier sets off: until then
         # the node's end would drop what it sends (linkwatch_sync_dev, since 6.8).
         state = messages.get_link(plan.host, index=index)
         node.perform([*_batch(plan, plan.host, index), state])
+        if announced is not None:
+            _wait_for_own(announced, plan)
 
 
 def remove_link(name: str) -> bool:
@@ -96,12 +105,25 @@ def _create_pair(node: Socket, plan: Plan, netns: int) -> bool:
     return True
 
 
-def _wire_pod(plan: Plan) -> None:
-    """All of the pod's side, by a thread that is inside."""
+def _wire_pod(plan: Plan, opened: ExitStack) -> Socket | None:
+    """All of the pod's side, by a thread that is inside; what tells of its IPv6 addresses."""
     _write_sysctls(plan, Side.POD)
+    announced = None
+    if IPv6 in plan.families:
+        announced = opened.enter_context(Socket(messages.IPV6_ROUTES))
     with Socket() as pod:
         loopback = messages.bring_up("pod: link lo up", _LOOPBACK_INDEX)
         pod.perform([loopback, *_batch(plan, plan.pod, _index(plan.pod))])
+    return announced
+
+
+def _wait_for_own(announced: Socket, plan: Plan) -> None:
+    """Return when the pod's IPv6 addresses are its own. Raises KernelRefused."""
+    addresses = [entry.address for entry in plan.on(Side.POD) if isinstance(entry, Address)]
+    missing = {each.packed for each in addresses if family_of(each) is IPv6}
+    with refusal("pod: wait for the local route"):
+        while missing:
+            missing -= {messages.own_address(*each) for each in announced.announcements()}
 
 
 def _write_sysctls(plan: Plan, side: Side) -> None:

@@ -38,9 +38,9 @@ def test_quick_prints_every_figure_and_leaves_nothing() -> None:
     assert list(found["figures"]) == NAMES
     assert all(figure["value"] > 0 for figure in found["figures"].values())
     rows = found["beside"]
-    for words in ("a local pod of a group that is there comes", "a local pod of a new group comes"):
+    for words in ("local pod, group known comes", "local pod, new group comes", "kube-router 100:"):
         assert any(words in row for row in rows)
-    assert any(row.startswith("connect() kube-router's ruleset") for row in rows)
+    assert any(row.startswith("connect(), kube-router 100") for row in rows)
     result = errors.splitlines()[-1].split()
     assert result[0] == "RESULT"
     assert [word.partition("=")[0] for word in result[1:]] == NAMES

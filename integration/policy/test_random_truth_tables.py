@@ -1,9 +1,9 @@
 """Random clusters: oracle, tracer and kernel say the same of every pair of addresses.
 
 Each example is a cluster. Part of it is put over the rules of the one before, as a restarted agent
-would, and the rest comes as changes, on two nodes. Then a whole truth table of real packets is sent: nine places for pods, both nodes and a host outside, TCP, UDP and SCTP, both
-families. The tracer, which is slow, is asked a few of these questions, and all on which the other
-two differ.
+would do, and the rest comes as changes, on two nodes. Then a whole truth table of real packets is
+sent: nine places for pods, both nodes and a host outside, TCP, UDP and SCTP, both families. The
+tracer, which is slow, is asked a few of these questions, and all on which the other two differ.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from itertools import product
 
 import pytest
 from enforced import Enforced, enforced
-from hypothesis import HealthCheck, event, given, settings
+from hypothesis import HealthCheck, Phase, event, given, settings
 from hypothesis import strategies as st
 from packet_stage import Probe
 from stage_clusters import SITE, SLOTS, stage_clusters
@@ -28,6 +28,7 @@ RANDOM = settings(
     max_examples=EXAMPLES,
     deadline=None,
     print_blob=True,
+    phases=set(Phase) - {Phase.explain},  # as long as shrinking, and tells what `told` does
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 HOMES = SITE.homes()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from cluster_policy_strategies import whole_clusters
 from hypothesis import HealthCheck, given, settings
 from policy_model import (
     NodeRules,
@@ -19,7 +20,6 @@ from policy_model import (
     policy,
     port,
 )
-from policy_strategies import clusters
 from scratch import Netns
 
 from podwire_core.nft.kernel import Kernel
@@ -111,7 +111,7 @@ def test_every_shape_is_accepted_and_listed_as_given(rules: NodeRules) -> None:
     print_blob=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
-@given(objects=clusters())
+@given(objects=whole_clusters())
 def test_random_rulesets_follow_each_other(
     rules: NodeRules, objects: list[KubernetesObject]
 ) -> None:

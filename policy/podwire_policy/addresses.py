@@ -14,6 +14,7 @@ pod's, or nobody's. Finished pods and pods in the node's network own none at all
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -48,8 +49,8 @@ class Owners:
 
     def __init__(self) -> None:
         self._pods: dict[ObjectName, Pod] = {}
-        #: One claimant, by far the most, is no tuple.
-        self._claims: dict[str, ObjectName | tuple[ObjectName, ...]] = {}
+        #: Sorted by their right; one claimant, by far the most, is no list.
+        self._claims: dict[str, ObjectName | list[Right]] = {}
         self._attached: dict[ObjectName, Attached] = {}
         self._given: dict[str, dict[ObjectName, Attached]] = {}
 
@@ -72,16 +73,19 @@ class Owners:
 
     def replace(self, name: ObjectName, pod: Pod | None) -> set[ObjectName]:
         """Take a pod as it is now. Answers every pod whose addresses may be others for it."""
-        old = self._pods.pop(name, None)
+        old = self._pods.get(name)
         before, now = set(old.ips if old else ()), set(pod.ips if pod else ())
+        touched = {name, *self._holders(before | now)}
+        if old and pod and Right.of(old) == Right.of(pod):
+            before, now = before - now, now - before
+        for address in before:
+            self._unclaim(address, name)
+        self._pods.pop(name, None)
         if pod:
             self._pods[name] = pod
-        for address in before - now:
-            self._unclaim(address, name)
-        for address in now - before:
-            there = self._claimants(address)
-            self._claims[address] = (*there, name) if there else name
-        return {name, *(each for ip in before | now for each in self._claimants(ip))}
+        for address in now:
+            self._claim(address, name)
+        return touched | self._holders(now | before)
 
     def attach(
         self, name: ObjectName, attached: Attached | None
@@ -109,14 +113,9 @@ class Owners:
         claimants = self._claimants(address)
         if given := self._given.get(address):
             rows = given.values()
-            claimants = tuple(
-                name
-                for name in claimants
-                if any(is_given_to(row, self._pods[name]) for row in rows)
-            )
-        if len(claimants) > 1:
-            return min(Right.of(self._pods[name]) for name in claimants).pod
-        return claimants[0] if claimants else None
+            pods = ((name, self._pods[name]) for name in claimants)
+            claimants = (name for name, pod in pods if any(is_given_to(row, pod) for row in rows))
+        return next(iter(claimants), None)
 
     def addresses(self, name: ObjectName) -> tuple[str, ...]:
         """The addresses that are this pod's and no other's, in the order it lists them."""
@@ -134,16 +133,31 @@ class Owners:
         given = [str(each.pod or each.name) for each in self.given(address)]
         return str(self.owner(address) or (min(given) if given else "nobody"))
 
-    def _claimants(self, address: str) -> tuple[ObjectName, ...]:
+    def _claimants(self, address: str) -> Iterable[ObjectName]:
+        """Who names an address, by their right."""
         found = self._claims.get(address, ())
-        return (found,) if isinstance(found, ObjectName) else found
+        return (found,) if isinstance(found, ObjectName) else (right.pod for right in found)
+
+    def _holders(self, addresses: Iterable[str]) -> set[ObjectName]:
+        return {owner for address in addresses if (owner := self.owner(address))}
+
+    def _claim(self, address: str, name: ObjectName) -> None:
+        there = self._claims.get(address)
+        if there is None:
+            self._claims[address] = name
+            return
+        if isinstance(there, ObjectName):
+            there = self._claims[address] = [Right.of(self._pods[there])]
+        insort(there, Right.of(self._pods[name]))
 
     def _unclaim(self, address: str, name: ObjectName) -> None:
-        left = tuple(each for each in self._claimants(address) if each != name)
-        if not left:
+        there = self._claims[address]
+        if isinstance(there, ObjectName):
             del self._claims[address]
-        else:
-            self._claims[address] = left[0] if len(left) == 1 else left
+            return
+        del there[bisect_left(there, Right.of(self._pods[name]))]
+        if len(there) == 1:
+            self._claims[address] = there[0].pod
 
 
 def is_given_to(attached: Attached, pod: Pod) -> bool:

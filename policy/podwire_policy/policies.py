@@ -80,7 +80,7 @@ class Policies:
         self._population = Population()
         self._library = Library()
         self._rulebook = Rulebook(self._library)
-        self._contested: dict[ObjectName, dict[str, str]] = {}
+        self._contested: set[ObjectName] = set()  # pods of this node that lost an address
         self._rulebook.reasons.update((each.chain, each) for each in reasons(recheck=recheck))
 
     @property
@@ -99,7 +99,7 @@ class Policies:
         contested = (
             ObjectError("", f"Pod {name}", "status.podIPs", f"{address} is {holder}'s")
             for name in sorted(self._contested)
-            for address, holder in self._contested[name].items()
+            for address, holder in self._owners.lost(name).items()
         )
         unknown = (row for each in self._subjects.cluster_policies for row in unknown_fields(each))
         return (*self._rulebook.problems, *unknown, *contested)
@@ -186,9 +186,9 @@ class Policies:
         return self._population.put(name, new), new
 
     def _entered(self, candidate: Candidate | None) -> Iterable[str]:
-        """Of a pod's addresses those that this node gives to pods."""
-        mine = candidate.addresses if candidate else ()
-        return (address for address in mine if self._nodes.gives(address))
+        """Of a pod's addresses those that this node gives to pods, or gave to someone."""
+        mine, given = candidate.addresses if candidate else (), self._owners.given_addresses
+        return (address for address in mine if address in given or self._nodes.gives(address))
 
     def _memberships(self, candidate: Candidate | None) -> Iterator[Element]:
         if candidate is not None:
@@ -243,11 +243,10 @@ class Policies:
                 draft.put(row)
 
     def _contest(self, name: ObjectName, subject: Subject | None) -> None:
-        lost = self._owners.lost(name) if subject else {}
-        if lost:
-            self._contested[name] = lost
+        if subject is not None and self._owners.lost(name):
+            self._contested.add(name)
         else:
-            self._contested.pop(name, None)
+            self._contested.discard(name)
 
 
 def _dispatched(subject: Subject | None) -> Iterator[Element]:

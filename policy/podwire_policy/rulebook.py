@@ -125,8 +125,9 @@ class Rulebook:
             self._problems[key] = new.problems
         for reason in new.denials:
             self.reasons[reason.chain] = reason
+            why = reason.rule.replace('"', "'")  # nft's comments take no double quotes
             for table in TABLES.values():
-                draft.put(Chain(table, reason.chain, last_words(reason.chain, reason.rule)))
+                draft.put(Chain(table, reason.chain, last_words(reason.chain, why)))
 
     def _forget(self, key: _PartKey, part: Part, draft: Draft) -> None:
         for family, compiled in part.compiled.items():

@@ -22,7 +22,7 @@ from cluster_policy_model import (
 )
 from hypothesis import strategies as st
 from policy_model import NODES
-from policy_strategies import CIDRS, IPV4, IPV6, NAMES, NUMBERS, UIDS, selectors
+from policy_strategies import CIDRS, IPV4, IPV6, NAMES, NUMBERS, UIDS, clusters, selectors
 
 from podwire_core.objects import Attached, KubernetesObject, Node, ObjectName
 
@@ -100,3 +100,16 @@ def described_nodes(draw: st.DrawFn) -> list[KubernetesObject]:
                     "status": {"addresses": rows}}  # fmt: skip
         found.append(msgspec.convert(document, Node))
     return found
+
+
+@st.composite
+def whole_clusters(draw: st.DrawFn) -> list[KubernetesObject]:
+    """With Nodes' podCIDRs, attachments and cluster policies, each in some of them."""
+    objects = list(draw(clusters()))
+    if draw(st.booleans()):
+        objects += draw(described_nodes())
+    if draw(st.booleans()):
+        objects += draw(st.lists(cluster_policies(), min_size=1, max_size=3))
+    if draw(st.booleans()):
+        objects += draw(st.lists(attachments(), min_size=1, max_size=3))
+    return objects

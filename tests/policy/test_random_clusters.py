@@ -9,33 +9,25 @@ from __future__ import annotations
 import random
 from itertools import product
 
-from cluster_policy_strategies import attachments, cluster_policies, described_nodes
+from cluster_policy_strategies import (
+    attachments,
+    cluster_policies,
+    described_nodes,
+    whole_clusters,
+)
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 from policy_model import NODES, OUTSIDE, Cluster, sizes
-from policy_strategies import IPV4, IPV6, OBJECTS, clusters
+from policy_strategies import IPV4, IPV6, OBJECTS
 
 from podwire_core.family import family_of
 from podwire_core.objects import KubernetesObject
 from podwire_core.snapshot import Change, Snapshot
-from podwire_policy.oracle import Judge
+from podwire_policy.oracle import Judge, Side
 from podwire_policy.policies import Policies
 
 RANDOM = settings(deadline=None, print_blob=True)
 QUESTIONS = 60  # asked of each cluster, of the thousands that there are
-
-
-@st.composite
-def whole_clusters(draw: st.DrawFn) -> list[KubernetesObject]:
-    """With Nodes' podCIDRs, attachments and cluster policies, each in some of them."""
-    objects = list(draw(clusters()))
-    if draw(st.booleans()):
-        objects += draw(described_nodes())
-    if draw(st.booleans()):
-        objects += draw(st.lists(cluster_policies(), min_size=1, max_size=3))
-    if draw(st.booleans()):
-        objects += draw(st.lists(attachments(), min_size=1, max_size=3))
-    return objects
 
 
 ENDS = [*IPV4, *IPV6, *OUTSIDE, *(ip for ips in NODES.values() for ip in ips)]
@@ -61,7 +53,9 @@ def test_the_rules_say_what_the_oracle_says(objects: list[KubernetesObject], see
     event(f"answers: {sorted(said)}")
 
 
-def check_reason(cluster: Cluster, question: tuple[str, str, str, int], denied: object) -> None:
+def check_reason(
+    cluster: Cluster, question: tuple[str, str, str, int], denied: Side | None
+) -> None:
     """What is dropped is logged by a chain that stands for the same decision."""
     if denied is None:
         return
