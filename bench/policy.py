@@ -26,23 +26,25 @@ HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "integration" / "tools")]
 
 import scratch  # noqa: E402 - found by the line above
-from policing import connecting, report, rounds  # noqa: E402 - same
+from policing import agent, connecting, report, rounds  # noqa: E402 - same
 from rows import Row, beside_table, bounds_table, result_line  # noqa: E402 - same
 from steps import progress  # noqa: E402 - same
 
-_CONNECT_STEPS = 5  # four nodes are made ready, then connected through
+_MORE_STEPS = 6  # an agent; four nodes are made ready, then connected through
 
 
 def measure(sizes: rounds.Sizes) -> report.Measured:
     """Everything, with its progress on standard error."""
-    steps = len(list(rounds.schedule(sizes))) + _CONNECT_STEPS
+    steps = len(list(rounds.schedule(sizes))) + _MORE_STEPS
     with (
         tempfile.TemporaryDirectory(prefix="podwire-bench-") as folder,
         progress(steps) as told,
     ):
         loads = rounds.run_loads(sizes, told.told)
+        told.told(f"a whole agent, {rounds.many(sizes).policies:,} policies")
+        run = agent.run_agent(sizes.many, Path(folder))
         connects = connecting.run_connects(sizes, Path(folder), told.told)
-    return report.Measured(sizes, loads, connects)
+    return report.Measured(sizes, loads, run, connects)
 
 
 def document(found: report.Measured, judged: list[Row]) -> dict[str, object]:
@@ -83,7 +85,7 @@ def main(*, quick: bool, as_json: bool) -> None:
     began = time.monotonic()
     try:
         found = measure(rounds.QUICK if quick else rounds.Sizes())
-    except (subprocess.SubprocessError, TimeoutError) as error:
+    except (subprocess.SubprocessError, TimeoutError, RuntimeError, AssertionError) as error:
         raise click.ClickException(str(error)) from error
     finally:
         scratch.sweep()

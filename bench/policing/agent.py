@@ -1,7 +1,7 @@
 """A whole agent that reads the large cluster from an API server, for what it holds in memory.
 
-The server is a thread of ours in the node's namespace: it lists the cluster page by page, as servers
-do that stream no lists, and its watches say nothing. Filling a real one would take half an hour.
+The server is a thread of ours in the node's namespace: it lists the cluster page by page, as
+servers do that stream no lists, and its watches say nothing. Filling a real one would take minutes.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ from urllib.parse import parse_qs, urlsplit
 import msgspec
 import scratch
 from memory import peak_mb, resident_mb
-from policing import crowd
 from rooms import room
+
+from policing import crowd
 
 _PATIENCE_S = 300.0
 _AGAIN = {"kind": "Status", "code": 400, "message": "this server streams no lists"}

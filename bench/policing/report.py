@@ -10,6 +10,7 @@ from pods import Batch
 from rows import Row, percentile, ratios
 
 from policing import connecting, rounds
+from policing.agent import AgentRun
 from policing.filling import Filled, Kind
 from policing.rounds import Load, Sizes
 
@@ -20,6 +21,7 @@ class Measured:
 
     sizes: Sizes
     loads: dict[Load, list[Filled]]
+    agent: AgentRun
     connects: dict[str, list[Batch]]
 
 
@@ -27,7 +29,7 @@ def figures(found: Measured) -> list[Row]:
     """Those with a bound, in the order of the last line."""
     few, many = (found.loads[load(found.sizes)] for load in (rounds.few, rounds.many))
     size, large = (load(found.sizes) for load in (rounds.few, rounds.many))
-    rss = [max(run.rss_mb, run.rss_changed_mb) for run in many]
+    rss = [max(run.rss_mb, run.rss_changed_mb) for run in many] + [found.agent.rss_mb]
     local = (Kind.REPLICA, Kind.GROUP)
     return [
         Row(f"load {_size(size)}, s", [run.load_s for run in few], "load1k_s", 3),
@@ -79,6 +81,10 @@ def _loads(found: Measured) -> Iterator[Row]:
         yield Row(f"{load}: memory then, MB", [run.rss_mb for run in runs])
         yield Row(f"{load}: after the changes, MB", [run.rss_changed_mb for run in runs])
         yield Row(f"{load}: the most ever, MB", [run.peak_mb for run in runs])
+    whole = f"whole agent {rounds.many(found.sizes).policies:,}"
+    yield Row(f"{whole}: start → in force, s", [found.agent.ready_s])
+    yield Row(f"{whole}: memory then, MB", [found.agent.rss_mb])
+    yield Row(f"{whole}: the most ever, MB", [found.agent.peak_mb])
 
 
 def _changes(found: Measured) -> Iterator[Row]:
