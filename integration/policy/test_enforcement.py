@@ -5,7 +5,20 @@ from __future__ import annotations
 from itertools import product
 
 import pytest
-from cluster_policy_model import cluster_policy, deny, networks
+from cluster_policy_model import (
+    accept,
+    cluster_policy,
+    deny,
+    named_port,
+    networks,
+    nodes,
+    of_namespaces,
+    of_pods,
+    pass_,
+    sctp,
+    tcp,
+    udp,
+)
 from enforced import Enforced
 from nine_pods import SITE
 from packet_stage import Probe
@@ -23,13 +36,13 @@ from policy_model import (
 )
 
 from podwire_core.family import FAMILIES, family_of
-from podwire_core.objects import NetworkPolicy
+from podwire_core.objects import KubernetesObject
 
 BOTH = ["Ingress", "Egress"]
 DENY_ALL = policy("x/deny", policyTypes=BOTH)
 LATE = "2030-01-01T00:00:00Z"
 
-TABLES = {
+TABLES: dict[str, list[KubernetesObject]] = {
     "no policy at all": [],
     "default deny of one namespace": [DENY_ALL],
     "default deny of everyone": [policy(f"{ns}/deny", policyTypes=BOTH) for ns in "xyz"],
@@ -61,6 +74,29 @@ TABLES = {
             {"to": [namespaces({})]}]),
         policy("y/in", ingress=[{"from": [namespaces(match(**{NAME: "x"}))], "ports": [port(80)]}]),
     ],
+    "administrators before namespaces": [
+        cluster_policy("first", priority=1, subject=of_pods(match(pod="a")), ingress=[
+            accept(of_namespaces(match(**{NAME: "y"})), on=[tcp(80)]),
+            pass_(of_namespaces(match(**{NAME: "z"})), on=[udp(80, 81), sctp()])]),
+        cluster_policy("second", priority=2, ingress=[deny(on=[tcp(), udp(80)])]),
+        DENY_ALL,
+    ],
+    "administrators about nodes, networks and names": [
+        cluster_policy("out", egress=[
+            accept(networks("203.0.113.0/24", "2001:db8::/32"), on=[tcp(81)]),
+            deny(networks("203.0.0.0/8", "2001:db8:9::9/128")),
+            deny(nodes({}), on=[udp()]),
+            deny(of_pods(match(pod="b")), on=[named_port("serve-81-tcp")])]),
+    ],
+    "a baseline for whom nothing isolates": [
+        cluster_policy("base", tier="Baseline", ingress=[deny(of_namespaces({}))],
+                       egress=[deny(networks("203.0.113.0/24"), on=[sctp(80)])]),
+        policy("x/in", podSelector=match(pod="a"), ingress=[{"ports": [port(80)]}]),
+    ],
+    "what is not understood": [
+        cluster_policy("odd", priority=5, subject=of_namespaces(match(**{NAME: "y"})), ingress=[
+            accept({"domainNames": ["*.example.org"]}), accept(on=[tcp(80)]), deny(telepathy=1)]),
+    ],
 }  # fmt: skip
 
 
@@ -84,7 +120,7 @@ def pairs() -> list[Probe]:
 
 @pytest.mark.parametrize("policies", TABLES.values(), ids=TABLES)
 def test_the_kernel_enforces_what_the_oracle_says(
-    nine: Enforced, policies: list[NetworkPolicy]
+    nine: Enforced, policies: list[KubernetesObject]
 ) -> None:
     nine.become([*everyone(), *policies])
     assert nine.differing(pairs()) == {}

@@ -5,6 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from cluster_policy_model import (
+    accept,
+    cluster_policy,
+    deny,
+    named_port,
+    networks,
+    nodes,
+    of_namespaces,
+    of_pods,
+    pass_,
+    sctp,
+    tcp,
+    udp,
+)
 from cluster_policy_strategies import whole_clusters
 from hypothesis import HealthCheck, given, settings
 from policy_model import (
@@ -51,6 +65,7 @@ RULES = [
     for peers in ([], SOME_PEERS, ANYONE, ANYONE_BUT)
     for ports in ([], EVERY_PORT, SOME_PORTS, [port("http")], [port(443)])
 ]
+ROWS = (accept, deny, pass_)
 LONG = "a" * 60 + "." + "b" * 60  # longer than the kernel's comments and chains' names may be
 
 
@@ -76,8 +91,26 @@ def mixed() -> list[KubernetesObject]:
         for ns in range(3)
         for number in range(1, 9)
     ]  # fmt: skip
-    return [node("n1"), *(namespace(f"ns{n}", team="abc"[n]) for n in range(3)), *everyone,
-            *policies]  # fmt: skip
+    return [
+        node("n1", "10.244.0.0/24", "fd00:0::/64"),
+        *(namespace(f"ns{n}", team="abc"[n]) for n in range(3)),
+        *everyone,
+        *policies,
+        *tiers(),
+    ]
+
+
+def tiers() -> list[KubernetesObject]:
+    """Every shape of a cluster policy's rule, under names that nft would not take as they are."""
+    others = [networks("10.0.0.0/8", "fd00::/8", "192.0.2.7/32"), nodes({}), nodes(match(k="v"))]
+    insiders = [of_namespaces({}), of_pods(match(app="web")), of_namespaces(match(team="a"))]
+    ports = [tcp(80), udp(), sctp(9, 20), named_port("http")]
+    rows = [row(*insiders, on=on, name='say "ön"') for row in ROWS for on in ([], ports)]
+    more = [row(*insiders, *others, on=[tcp(1, 9)], telepathy=True) for row in ROWS]
+    return [
+        cluster_policy(f"{LONG}-{tier}", tier=tier, ingress=rows, egress=[*rows, *more])
+        for tier in ("Admin", "Baseline")
+    ]
 
 
 @pytest.fixture

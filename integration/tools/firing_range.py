@@ -2,7 +2,7 @@
 
 ```
  attacker (a pod) ──┐                          ┌── guarded pods: friends may reach them on port 80,
- peer (outside)   ──┼── 8,000 packets a second ┤   by TCP and UDP; they may reach nobody
+ peer (outside)   ──┼── 4,000 packets a second ┤   by TCP and UDP; they may reach nobody
  friend (a pod)   ──┘                          └── open pods: no policy selects them
 ```
 """

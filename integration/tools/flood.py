@@ -13,16 +13,17 @@ from __future__ import annotations
 
 import json
 import socket
+import threading
 from collections import Counter
 from collections.abc import Iterable
 from contextlib import suppress
 from ipaddress import ip_address
 from typing import Self
 
-from scratch import Netns
+from scratch import Netns, until
 
-SENT = 8000  # packets a second
-_LINE = 500  # packets for each line that a flood writes
+SENT = 4000  # packets a second
+_LINE = 100  # packets for each line that a flood writes
 _ETH_P_ALL = 3
 _OUTGOING = 4  # linux/if_packet.h, PACKET_OUTGOING
 _SO_RCVBUFFORCE = 33  # root may go past net.core.rmem_max
@@ -53,7 +54,6 @@ for source, destination in pairs:
 step = 40
 sent = number = 0
 due = time.monotonic()
-print(flush=True)
 while True:
     for sender, to, data in rows:
         for _ in range(step // len(rows)):
@@ -77,20 +77,28 @@ class Flood:
         arguments = json.dumps([list(pairs), SENT, _LINE])
         command = ("/usr/bin/python3", "-I", "-S", "-c", _PROGRAM, arguments)
         self._process = netns.popen(*command)
+        self._sent = 0
+        self._reader = threading.Thread(target=self._read)
 
     def __enter__(self) -> Self:
-        self.wait_for(1)
+        self._reader.start()
+        self.wait_for(_LINE)
         return self
 
     def __exit__(self, *_: object) -> None:
         self._process.kill()
+        self._reader.join()
         self._process.communicate()
 
-    def wait_for(self, lines: int = 4) -> None:
-        """Wait until so many times _LINE packets more were sent."""
+    def wait_for(self, packets: int = 4 * _LINE) -> None:
+        """Wait until so many packets more were sent."""
+        goal = self._sent + packets
+        until("the flood goes on", lambda: self._sent >= goal)
+
+    def _read(self) -> None:
         assert self._process.stdout is not None
-        for _ in range(lines):
-            assert self._process.stdout.readline(), self._process.communicate()
+        for line in self._process.stdout:
+            self._sent = int(line)
 
 
 class Witness:

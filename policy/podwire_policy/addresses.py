@@ -75,7 +75,8 @@ class Owners:
         """Take a pod as it is now. Answers every pod whose addresses may be others for it."""
         old = self._pods.get(name)
         before, now = set(old.ips if old else ()), set(pod.ips if pod else ())
-        touched = {name, *self._holders(before | now)}
+        concerned = before | now
+        touched = {name, *self._holders(concerned)}
         if old and pod and Right.of(old) == Right.of(pod):
             before, now = before - now, now - before
         for address in before:
@@ -85,7 +86,7 @@ class Owners:
             self._pods[name] = pod
         for address in now:
             self._claim(address, name)
-        return touched | self._holders(now | before)
+        return touched | self._holders(concerned)
 
     def attach(
         self, name: ObjectName, attached: Attached | None

@@ -268,6 +268,20 @@ def test_a_flood_of_unknown_fields_is_told_in_a_few_words() -> None:
     assert all(len(path) < 100 for path in found.unknown)
 
 
+@pytest.mark.parametrize("inner", ["spec", "spec.subject", "spec.egress[0].to[0].namespaces"])
+def test_a_key_that_is_no_text_is_an_error_of_its_object(inner: str) -> None:
+    spec = msgspec.json.decode(msgspec.json.encode(SPEC))  # no part of it is shared
+    where = {
+        "spec": spec,
+        "spec.subject": spec["subject"],
+        "spec.egress[0].to[0].namespaces": spec["egress"][0]["to"][0]["namespaces"],
+    }
+    where[inner][1] = 2  # which YAML can say
+    with pytest.raises(ObjectError) as caught:
+        decode({"metadata": {"name": "guard"}, "spec": spec}, ClusterNetworkPolicy, "test")
+    assert caught.value.field == inner
+
+
 def test_two_policies_of_one_spelling_are_equal() -> None:
     assert policy() == policy()
     assert policy() != policy(priority=11)

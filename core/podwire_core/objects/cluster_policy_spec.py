@@ -154,7 +154,7 @@ def unknown(raw: object, hint: Any, path: str) -> Iterator[str]:
     hint: a type as structs annotate their fields. raw: what was decoded as such.
     """
     for kind in _kinds(hint):
-        if isinstance(raw, list) and get_origin(kind) is tuple:
+        if isinstance(raw, list | tuple) and get_origin(kind) is tuple:
             for at, item in enumerate(raw):
                 yield from unknown(item, get_args(kind)[0], f"{path}[{at}]")
         elif (

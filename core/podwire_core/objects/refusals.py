@@ -6,7 +6,8 @@ import re
 
 from podwire_core.objects.base import LABEL_PATTERN, NAME_PATTERN
 
-_AT = re.compile(r" - at `\$\.?(?P<path>[^`]*)`$")
+#: An object's key that is no text is told of as "at `key` in" its object.
+_AT = re.compile(r" - at (?:`key` in )?`\$\.?(?P<path>[^`]*)`$")
 #: msgspec names a pattern by its repr(); a person wants to know what it stands for.
 _PATTERNS = {
     repr(NAME_PATTERN): "is no object name: use letters, digits, -, _, . and :",
