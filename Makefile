@@ -156,6 +156,20 @@ $(CRICTL_BUILT):
 	@cd integration/crictl && GOBIN=$(CRICTL_BIN) go install -trimpath -ldflags '-s -w' tool
 	@touch $@
 
+NETWORK_POLICY_API := $(shell sed -n 's/^require .*network-policy-api v//p' integration/network_policy_api/go.mod)
+CLUSTER_POLICIES ?= $(CACHE)/network-policy-api/v$(NETWORK_POLICY_API)
+CLUSTER_POLICIES_BUILT := $(CLUSTER_POLICIES)/clusternetworkpolicies.yaml
+export CLUSTER_POLICIES
+
+.PHONY: cluster-policies
+cluster-policies: $(CLUSTER_POLICIES_BUILT) ## fetch the definition of ClusterNetworkPolicy from its Go module, for tests
+
+$(CLUSTER_POLICIES_BUILT):
+	@command -v go >/dev/null || { echo "podwire: fetching it needs Go; or set CLUSTER_POLICIES to a folder of $(notdir $@)" >&2; exit 1; }
+	@mkdir -p $(dir $@)
+	@cd integration/network_policy_api && go mod download sigs.k8s.io/network-policy-api && install -m 644 \
+		"$$(go list -m -f '{{.Dir}}' sigs.k8s.io/network-policy-api)/config/crd/experimental/policy.networking.k8s.io_clusternetworkpolicies.yaml" $@
+
 .PHONY: test-kubernetes
 test-kubernetes: root setup ## the tests on a lab with a real control plane (see: kubernetes)
 	@$(BIN)/python -m pytest integration/lab_kubernetes
@@ -177,6 +191,11 @@ bench-services: root setup ## Services beside kube-proxy and its layout: load, g
 bench-cni: root setup ## pods' networks beside the stock plugins: one by one, many at once, memory
 	@$(call install,containernetworking-plugins)
 	@$(BIN)/python bench/cni.py $(BENCH_OPTIONS)
+
+.PHONY: bench-policy
+bench-policy: root setup ## policies beside kube-router's iptables and ipsets: load, pods that come, memory, connect
+	@$(call install,ipset)
+	@$(BIN)/python bench/policy.py $(BENCH_OPTIONS)
 
 # --------------------------------------------------------------------- what installs us
 

@@ -69,15 +69,12 @@ class Passing:
     The old one was open, and a friend of guarded pods; the new one is guarded.
     """
 
-    def __init__(
-        self, range_: Range, node: AttachingNode, ends: str, new_netns: Callable[[], Netns]
-    ) -> None:
-        self.range, self.node, self.ends = range_, node, ends
-        self.olds, self.news = new_netns(), new_netns()
-        self.vault = attach_known(node, new_netns(), "vault", "guarded")
+    def __init__(self, range_: Range, ends: str, namespaces: Sequence[Netns], vault: Pod) -> None:
+        self.range, self.node, self.ends, self.vault = range_, range_.node, ends, vault
+        self.olds, self.news = namespaces
         self.seen: list[str] = []
         self.told(OLD, "friend")
-        attach(node, self.olds, OLD, TARGET)
+        attach(self.node, self.olds, OLD, TARGET)
         self.told(OLD, "friend", phase="Running", addresses=TARGET)
 
     def told(self, name: str, app: str, **fields: Any) -> None:
@@ -112,11 +109,6 @@ class Passing:
         assert came == [False, False], f"its predecessor was open, and a friend: {self.seen}"
 
 
-def attach_known(node: AttachingNode, netns: Netns, name: str, app: str) -> Pod:
-    node.put_pod(name, app=app)
-    return attach(node, netns, name)
-
-
 EVENTS = (
     "it ends",
     "its DEL",
@@ -139,18 +131,20 @@ def test_an_address_brings_none_of_its_last_owners_permissions_in_any_order_of_e
     range_: Range, node: AttachingNode, new_netns: Callable[[], Netns], ends: str
 ) -> None:
     assert len(ORDERS) == 30
-    for order in ORDERS:
-        passing = Passing(range_, node, ends, new_netns)
-        with listening(passing.news), listening(passing.vault.netns):
+    namespaces = [new_netns(), new_netns()]
+    node.put_pod("vault", app="guarded")
+    vault = attach(node, new_netns(), "vault")
+    with listening(namespaces[1]), listening(vault.netns):
+        for order in ORDERS:
+            passing = Passing(range_, ends, namespaces, vault)
             for event in order:
                 passing.happens(event)
                 if "its ADD" in passing.seen:
                     passing.judge()
                     settled(node)
                     passing.judge()
-        for pod in (passing.news, passing.vault.netns):
-            assert node.call("DEL", pod).exit_code == 0
-        node.remove("Pod", NEW)
+            assert node.call("DEL", passing.news).exit_code == 0
+            node.remove("Pod", NEW)
 
 
 @pytest.mark.parametrize("known", ["before its ADD", "while it waits", "after its ADD"])

@@ -40,14 +40,14 @@ def test_not_one_packet_of_a_flood_gets_through_while_a_pod_comes(
     range_: Range, node: AttachingNode, new_netns: Callable[[], Netns]
 ) -> None:
     """Each fifth pod is open, and shows that the flood would arrive; it has the same address."""
-    shots = [(own, other) for own, other in zip(TARGET, range_.attacker.addresses, strict=True)]
+    shots = list(zip(TARGET, range_.attacker.addresses, strict=True))
     for number in range(ROUNDS):
         node.put_pod(f"pod{number}", app="open" if number % 5 == 0 else "guarded")
+    pod = new_netns()
     with ExitStack() as stack:
         floods = stack.enter_context(range_.under_fire(TARGET))
         for number in range(ROUNDS):
             is_open = number % 5 == 0
-            pod = new_netns()
             with (
                 Witness(pod) as within,
                 Witness(range_.attacker.netns) as attacked,

@@ -196,6 +196,13 @@ def test_what_breaks_the_apis_rules_is_one_error_that_names_the_field(
     assert caught.value.reason
 
 
+def test_a_word_that_is_none_of_the_choices_is_told_with_them() -> None:
+    with pytest.raises(ObjectError, match="'Log'; use Accept, Deny or Pass"):
+        egress(action="Log")
+    with pytest.raises(ObjectError, match="'Middle'; use Admin or Baseline"):
+        policy(tier="Middle")
+
+
 @pytest.mark.parametrize(
     ("path", "changes"),
     [

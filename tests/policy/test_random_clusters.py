@@ -77,7 +77,7 @@ STEPS = st.lists(
 )
 
 
-@settings(RANDOM, max_examples=300)
+@settings(RANDOM, max_examples=250)
 @given(whole_clusters(), STEPS, described_nodes())
 def test_many_small_updates_are_one_fresh_compile(
     objects: list[KubernetesObject],
@@ -107,7 +107,7 @@ def check(cluster: Cluster) -> None:
         assert not rules_.owner.replace(fresh.wanted), "a second sync sends nothing"
 
 
-@settings(RANDOM, max_examples=250)
+@settings(RANDOM, max_examples=300)
 @given(whole_clusters())
 def test_the_same_objects_give_the_same_text_in_any_order(objects: list[KubernetesObject]) -> None:
     snapshot = Snapshot(objects)
@@ -118,7 +118,7 @@ def test_the_same_objects_give_the_same_text_in_any_order(objects: list[Kubernet
     assert list(forward.items()) == list(backward.items())
 
 
-@settings(RANDOM, max_examples=250)
+@settings(RANDOM, max_examples=300)
 @given(whole_clusters())
 def test_news_that_are_none_change_nothing(objects: list[KubernetesObject]) -> None:
     cluster = Cluster(objects)

@@ -81,6 +81,10 @@ def _legs(world: _World, pod: Pod, service: ObjectName, packet: Packet) -> Itera
         yield from _arrival(here, owner, packet, way.packet)
 
 
+#: How a table is built, and what it keeps for others: nothing that happens to the packet.
+_INNER = ("jump ", "goto ", "logged ", "remember ")
+
+
 def _arriving(packet: Packet) -> Packet:
     """On another node: what was translated is known where it was, and to no one else."""
     return replace(packet, dnat=False, original_daddr="", original_dport=0, priority="")
@@ -110,7 +114,7 @@ def _arrival(here: str, owner: Pod, dialled: Packet, arrived: Packet) -> Iterato
 def _steps(node: str, way: Trace) -> Iterator[Leg]:
     """What the node's rules did, and the end if it ends here."""
     for step in way.steps:
-        if not step.effect.startswith("jump "):  # how a table is built, not what happens
+        if not step.effect.startswith(_INNER):
             yield Leg(node, _said(step))
     if way.fate is Fate.REJECT:
         yield Leg(node, "the sender is told at once: connection refused", way.fate)
@@ -142,15 +146,16 @@ def _said(step: Step) -> str:
     """A step in plain words: at which hook, whose rule, and what it did."""
     table = step.table.partition(" ")[2]
     colon = "" if step.why.endswith("?") else ":"
-    return f"{step.hook}, {table}: {step.why}{colon} {_effect(step.effect)}"
+    is_asked = not colon and table == "podwire-policy"
+    return f"{step.hook}, {table}: {step.why}{colon} {_effect(step.effect, is_asked=is_asked)}"
 
 
-def _effect(effect: str) -> str:
-    """A rule's effect without nft's spelling, where plain words say it."""
+def _effect(effect: str, *, is_asked: bool) -> str:
+    """A rule's effect without nft's spelling, where plain words say it. is_asked: as an answer."""
     plain = {"return": "allowed", "accept": "allowed", "drop": "dropped", "reject": "refused"}
     key, _, verdict = effect.partition(" : ")
-    if verdict.startswith("jump "):
-        return f"yes, {key} is, by chain {verdict.removeprefix('jump ')}"
+    if verdict.startswith("goto ") and is_asked:
+        return f"yes, {key} is, by chain {verdict.removeprefix('goto ')}"
     if verdict.startswith("goto "):
         return f"{key} goes on to {verdict.removeprefix('goto ')}"
     return plain.get(effect, effect)
