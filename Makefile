@@ -22,6 +22,7 @@ PACKAGES += ca-certificates # pip
 PACKAGES += gcc             # the CNI client, a static C program
 PACKAGES += libc6-dev       # its headers and libc.a
 PACKAGES += iptables        # kube-proxy's other mode, side by side in a lab
+PACKAGES += ipset           # kube-router's ruleset, beside ours in a bench
 PACKAGES += shellcheck      # scripts of deploy/ and vagrant/
 IMAGE_PACKAGES := buildah mmdebstrap runc       # an image built and run without an engine
 VAGRANT_PACKAGES := vagrant vagrant-libvirt     # `vagrant validate`
@@ -194,7 +195,6 @@ bench-cni: root setup ## pods' networks beside the stock plugins: one by one, ma
 
 .PHONY: bench-policy
 bench-policy: root setup ## policies beside kube-router's iptables and ipsets: load, pods that come, memory, connect
-	@$(call install,ipset)
 	@$(BIN)/python bench/policy.py $(BENCH_OPTIONS)
 
 # --------------------------------------------------------------------- what installs us

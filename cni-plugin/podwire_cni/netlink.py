@@ -20,7 +20,7 @@ milliseconds). Until then the pod drops what comes for it, and a peer's SYN come
 import errno
 import os
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 
 from podwire_cni import messages
 from podwire_cni.drift import LinkState, State
@@ -118,10 +118,11 @@ def _wire_pod(plan: Plan, opened: ExitStack) -> Socket | None:
 
 
 def _wait_for_own(announced: Socket, plan: Plan) -> None:
-    """Return when the pod's IPv6 addresses are its own. Raises KernelRefused."""
+    """Return when the pod's IPv6 addresses are its own."""
     addresses = [entry.address for entry in plan.on(Side.POD) if isinstance(entry, Address)]
     missing = {each.packed for each in addresses if family_of(each) is IPv6}
-    with refusal("pod: wait for the local route"):
+    # An announcement may be lost; the address becomes the pod's own without it, too.
+    with suppress(OSError):
         while missing:
             missing -= {messages.own_address(*each) for each in announced.announcements()}
 

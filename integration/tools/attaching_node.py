@@ -147,6 +147,7 @@ class AttachingNode:
         command = [sys.executable, "-m", "podwire_node", "agent", "--node", NODE]
         files = ["--feed", str(self.objects), "--status", str(self.folder / "status.json")]
         cni = ["--cni-socket", str(self.socket), "--cni-state-dir", str(self.state)]
+        files += ["--control-socket", str(self.folder / "run/control.sock")]
         inside = ["nsenter", f"--net=/run/netns/{self.netns.name}"]
         with (self.folder / "agent.log").open("ab") as log:
             argv = [*inside, *command, *files, *cni, "--components", self.components]

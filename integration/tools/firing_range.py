@@ -59,9 +59,12 @@ def guard(node: AttachingNode) -> None:
 
 @contextmanager
 def listening(netns: Netns) -> Iterator[None]:
-    """Connections to port 80 of whatever address come about."""
+    """Connections to port 80 of whatever address come about; nobody takes them, so up to 4,096."""
+    where = ("::", 80)
     with netns.inside():
-        server = socket.create_server(("::", 80), family=socket.AF_INET6, dualstack_ipv6=True)
+        server = socket.create_server(
+            where, family=socket.AF_INET6, dualstack_ipv6=True, backlog=4096
+        )
     with server:
         yield
 

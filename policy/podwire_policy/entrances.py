@@ -2,7 +2,7 @@
 
     set, map          an address is in it when
     pod-cidrs         it is one of those that this node gives to pods, and there are policies
-    known             it is a pod's, or the node gave it away, or it is a node's own
+    known             it is a pod's, or the node gave it away, or it is a node's own; with policies
     …-admin           → its pod's group of the tier Admin; or → unknown-…, when the node gave it
                       to a pod that nobody has told of yet, in a namespace that has policies
 
@@ -66,7 +66,8 @@ class Entrances:
         owner, given = self._owners.owner(address), list(self._owners.given(address))
         words = str(owner or min((str(each.pod or each.name) for each in given), default="a node"))
         somebodys = owner or self._nodes.have(address)
-        if given or (somebodys and self._nodes.gives(address)):
+        known = given or (somebodys and self._nodes.gives(address))
+        if known and self._subjects.may_concern():
             yield Element(table, KNOWN, (address,), None, words)
         subject = self._subjects.get(owner) if owner else None
         for group in subject.on(Level.ADMIN) if subject else ():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from podwire_core.nft.intervals import Span, span
 from podwire_core.objects import Node, ObjectName
@@ -43,6 +43,11 @@ class Nodes:
     def have(self, address: str) -> bool:
         """Whether it is a node's own."""
         return address in self._holders
+
+    @property
+    def addresses(self) -> Iterable[str]:
+        """All that are a node's own."""
+        return self._holders
 
     def gives(self, address: str) -> bool:
         """Whether it is one of those that this node gives to pods."""

@@ -111,11 +111,15 @@ class Policies:
             for table in self.tables:
                 for each in skeleton(table, recheck=self._recheck):
                     draft.put(each)
-        scope, again = self._subjects.version, _Again()
+        scope, judging = self._subjects.version, self._subjects.may_concern()
+        again = _Again()
         for change in changes:
             self._take(snapshot, change, again)
         if self._subjects.version != scope:
             again.addresses.update(self._owners.given_addresses)
+        if self._subjects.may_concern() is not judging:  # now it matters who is known, or no more
+            ours = (*self._owners.claimed, *self._nodes.addresses)
+            again.addresses.update(filter(self._nodes.gives, ours))
         moved = [self._move(snapshot, name) for name in again.pods]
         self._judge(again, draft)
         self._rulebook.settle(self._subjects.policies, again.policies, draft)

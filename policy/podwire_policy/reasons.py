@@ -7,6 +7,7 @@ Whoever reads the log finds the reason under that name in Policies.reasons:
     egress-…, ingress-…           isolated   policies isolate the pod, and none of them allows it
     denied-egress-…, …            denied     a rule of a ClusterNetworkPolicy with action Deny
     unknown-egress, …             unknown    the pod's address is nobody's, as far as is known
+    borrowed                      borrowed   a pod sent under an address that is not its own
     cut                           cut        a flow that the policies of today do not allow
 """
 
@@ -31,6 +32,7 @@ class Kind(StrEnum):
     ISOLATED = "isolated"
     DENIED = "denied"
     UNKNOWN = "unknown"
+    BORROWED = "borrowed"
     CUT = "cut"
 
 

@@ -5,7 +5,7 @@
                            it; before SNAT (postrouting, 100): the source is still the pod. Only
                            traffic to and from pods' interfaces comes by.
     input       0          what pods say to their own node: cluster policies have a say in it
-    prerouting  -150       before DNAT, IPv6 alone: what a pod sends under another's address
+    prerouting  -150       before DNAT: what a pod sends under an address that is not its own
 
 What the node sends to its own pods leaves by output, where no chain of ours hangs: kubelet's
 probes pass every policy.
@@ -116,6 +116,13 @@ def unknown(direction: PolicyType) -> Reason:
 
 
 CUT = Reason("cut", Kind.CUT)
+BORROWED = Reason("borrowed", Kind.BORROWED, PolicyType.EGRESS)
+
+_WHY = {
+    Kind.UNKNOWN: "nobody knows this pod",
+    Kind.BORROWED: "a pod's address is its own",
+    Kind.CUT: "policies no longer allow it",
+}
 
 
 def last_words(chain: str, why: str) -> tuple[Rule, Rule]:
@@ -128,7 +135,7 @@ def last_words(chain: str, why: str) -> tuple[Rule, Rule]:
 
 def reasons(*, recheck: bool) -> Iterable[Reason]:
     """What the chains that drop stand for."""
-    return (*map(unknown, DIRECTIONS), *((CUT,) if recheck else ()))
+    return (*map(unknown, DIRECTIONS), BORROWED, *((CUT,) if recheck else ()))
 
 
 # -------------------------------------------------------------------------------- all of it
@@ -140,13 +147,12 @@ def skeleton(table: Table, *, recheck: bool) -> Iterator[Object]:
     yield from _sets(table)
     yield _forward(table, recheck=recheck)
     yield _input(table, recheck=recheck)
-    yield from _prerouting(table)
+    yield _prerouting(table)
     for direction in DIRECTIONS:
         yield from _direction(table, direction)
     yield _own_node(table)
     for reason in reasons(recheck=recheck):
-        why = "policies no longer allow it" if reason.kind is Kind.CUT else "nobody knows this pod"
-        yield Chain(table, reason.chain, last_words(reason.chain, why))
+        yield Chain(table, reason.chain, last_words(reason.chain, _WHY[reason.kind]))
 
 
 def _sets(table: Table) -> Iterator[Set]:
@@ -196,33 +202,31 @@ def _verb(direction: PolicyType) -> str:
 
 def _input(table: Table, *, recheck: bool) -> Chain:
     """What comes to the node itself, from pods and from anyone."""
-    discovery = {
-        Family.IPV6: (
-            Rule((Match(ICMPV6_TYPE, NEIGHBOURS), ACCEPT), "how neighbours find each other"),
-        )
-    }
     rules = (
         *_begin(recheck=recheck),
-        *discovery.get(table.family, ()),
+        *_discovery(table.family),
         Rule((jump(way(PolicyType.EGRESS)),), "may it leave?"),
     )
     return Chain(table, "input", rules, INPUT)
 
 
-def _prerouting(table: Table) -> Iterator[Chain]:
-    """A pod sends under its own address only: IPv4 has rp_filter for that, IPv6 has nothing."""
-    borrowed = {
-        Family.IPV6: (
-            Match(IIFNAME, (POD_LINKS,)),
-            Match(CT_STATE, ("new",)),
-            Match(REVERSE_OIF, ("0",)),
-            Counter(),
-            DROP,
-        )
+def _prerouting(table: Table) -> Chain:
+    """A pod sends under its own address only, on connections that are known, too.
+
+    IPv4 has rp_filter for that, which lets 0.0.0.0 pass; IPv6 has nothing of the kind.
+    """
+    foreign = {
+        Family.IPV4: Match(saddr(Family.IPV4), ("0.0.0.0",)),
+        Family.IPV6: Match(REVERSE_OIF, ("0",)),
     }
-    if table.family in borrowed:
-        rule = Rule(borrowed[table.family], "a pod's address is its own")
-        yield Chain(table, "prerouting", (rule,), PREROUTING)
+    borrowed = (Match(IIFNAME, (POD_LINKS,)), foreign[table.family], goto(BORROWED.chain))
+    rules = (*_discovery(table.family), Rule(borrowed, "is its address its own?"))
+    return Chain(table, "prerouting", rules, PREROUTING)
+
+
+def _discovery(family: Family) -> Iterator[Rule]:
+    if family is Family.IPV6:
+        yield Rule((Match(ICMPV6_TYPE, NEIGHBOURS), ACCEPT), "how neighbours find each other")
 
 
 def _direction(table: Table, direction: PolicyType) -> Iterator[Chain]:

@@ -165,3 +165,20 @@ def test_what_a_link_carries_is_asked_for_by_filters() -> None:
 def test_all_routes_are_asked_for_where_the_default_one_is_wanted(family: Family) -> None:
     theirs = packed(rtmsg, 26, DUMP, [], family=family.socket, table=254)
     assert_packed(messages.get_default_routes(family), theirs)
+
+
+ANNOUNCED = {
+    "a local route": (24, "local", b"\xfd" + bytes(14) + b"\x05"),
+    "a route that leads on": (24, "unicast", b""),
+    "a local route that goes": (25, "local", b""),
+}
+
+
+@pytest.mark.parametrize(("number", "kind", "own"), ANNOUNCED.values(), ids=ANNOUNCED)
+def test_a_local_route_tells_that_an_address_is_its_namespaces_own(
+    number: int, kind: str, own: bytes
+) -> None:
+    type_ = {"unicast": 1, "local": 2}[kind]
+    attributes: list[tuple[str, object]] = [("RTA_TABLE", 255), ("RTA_DST", "fd00::5")]
+    announced = packed(rtmsg, number, 0, attributes, family=10, dst_len=128, table=255, type=type_)
+    assert messages.own_address(number, announced) == own

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TypeVar
 
 import pytest
@@ -21,8 +22,11 @@ from policy_model import (
     sizes,
 )
 
+from podwire_core.family import Family
 from podwire_core.nft.desired import Desired
 from podwire_core.nft.fake import Fake
+from podwire_core.nft.packet import Packet
+from podwire_core.nft.tracer import Fate, Ruleset, trace
 from podwire_core.objects import Attached, KubernetesObject, ObjectName
 from podwire_core.snapshot import Change, Snapshot
 from podwire_policy.policies import Policies
@@ -52,7 +56,16 @@ def cluster() -> Cluster:
 LEVELS = [
     f"{way}{level}" for way in ("egress", "ingress") for level in ("", "-namespaced", "-baseline")
 ]
-CHAINS = [*LEVELS, "forward", "input", "egress-own-node", "unknown-egress", "unknown-ingress"]
+CHAINS = [
+    *LEVELS,
+    "forward",
+    "input",
+    "prerouting",
+    "egress-own-node",
+    "unknown-egress",
+    "unknown-ingress",
+    "borrowed",
+]
 MAPS = [
     f"{way}-{level}" for way in ("egress", "ingress") for level in ("admin", "isolated", "baseline")
 ]
@@ -88,10 +101,8 @@ def test_without_objects_the_skeleton_is_wanted() -> None:
         *(("chain", name) for name in CHAINS),
         *(("set", name) for name in SETS),
     }
-    assert {key[2:] for key in answer if key[0] == "ip6"} == {
-        *(key[2:] for key in answer if key[0] == "ip"),
-        ("chain", "prerouting"),
-    }
+    ip, ip6 = ({key[2:] for key in answer if key[0] == family} for family in ("ip", "ip6"))
+    assert ip == ip6
 
 
 def test_connections_are_cut_only_where_that_is_asked_for() -> None:
@@ -200,6 +211,30 @@ def test_pod_addresses_are_closed_only_while_there_are_policies() -> None:
     assert not cluster.reaches("10.244.1.7", OUTSIDE[0])
     cluster.remove(FRIENDS)
     assert cluster.reaches("10.244.1.7", OUTSIDE[0])
+
+
+def test_without_policies_a_pod_that_comes_sends_nothing() -> None:
+    cluster = Cluster([node("n1", "10.244.1.0/24")], nodes=["n1"])
+    assert not cluster.apply(WEB, Attached.of("eth0", WEB.name, WEB.ips))["n1"]
+
+
+@pytest.mark.parametrize("state", ["new", "established", "invalid"])
+def test_a_pod_sends_under_its_own_address_only(state: str) -> None:
+    ruleset = Ruleset(Policies("n1").update(Snapshot(), []).values())
+    for family, source, borrowed in (
+        (Family.IPV6, "fd00:1::1", True),
+        (Family.IPV4, "0.0.0.0", False),
+    ):
+        sent = Packet(family, source, source, "udp", 53, iif="pwabc", state=state)
+        (way,) = trace(ruleset, replace(sent, borrowed=borrowed))
+        assert way.fate is Fate.DROP
+        assert "logged borrowed" in [step.effect for step in way.steps]
+        (way,) = trace(ruleset, replace(sent, saddr=OUTSIDE[family is Family.IPV6]))
+        assert way.fate is Fate.ACCEPT
+    asking = Packet(
+        Family.IPV6, "::", "fe80::1", "ipv6-icmp", 0, iif="pwabc", borrowed=True, icmp_type="135"
+    )
+    assert trace(ruleset, asking)[0].fate is Fate.ACCEPT
 
 
 def test_an_address_opens_with_the_first_word_about_its_pod(cluster: Cluster) -> None:

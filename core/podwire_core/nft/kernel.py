@@ -57,8 +57,8 @@ class Kernel:
             with suppress(Unreadable):
                 self._elements.commit(transaction)
                 return
-        self._elements.forget()
         code, _, error = self._writer.cmd(transaction.text)
+        self._elements.notice(transaction)
         if code:
             raise NftError(_first_complaint(error))
 

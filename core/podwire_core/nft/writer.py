@@ -97,6 +97,18 @@ class Writer:
         """Someone may have made sets anew: ask for their types again."""
         self._codecs.clear()
 
+    def notice(self, transaction: Transaction) -> None:
+        """Libnftables committed this: what we know of sets that came or went with it is old."""
+        if isinstance(transaction, Filling):
+            return
+        for command in transaction.commands:
+            key = command.object.key
+            if len(key) == 2:  # a table
+                self.forget()
+                return
+            if key[2] == "set":
+                self._codecs.pop((key[:2], key[3]), None)
+
     def takes(self, transaction: Transaction) -> bool:
         """Whether it is made of elements alone, of sets that can be written."""
         if isinstance(transaction, Filling):

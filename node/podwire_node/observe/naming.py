@@ -192,6 +192,8 @@ def _sentence(
         return "by a chain that is no more: the policies have changed since"
     if reason.kind is Kind.CUT:
         return "this connection is older than policies that do not allow it"
+    if reason.kind is Kind.BORROWED:
+        return f"a pod of this node sent it under {packet.source}, which is not its own address"
     if reason.kind is Kind.DENIED:
         return f"{reason.rule or _some(reason.policies)} denies it"
     address = packet.source if reason.direction is PolicyType.EGRESS else packet.destination

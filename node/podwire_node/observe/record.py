@@ -3,7 +3,7 @@
 A program that reads `hubble observe --output json` finds its fields here under its names
 (cilium/cilium, api/v1/flow/flow.proto). What Hubble has no field for:
 
-kind           isolated, denied, unknown, cut (podwire_policy.reasons.Kind)
+kind           isolated, denied, unknown, borrowed, cut (podwire_policy.reasons.Kind)
 reason         a sentence
 nearest_miss   a sentence: the rule that came closest to allowing it, and what it lacked
 chain          of the kernel's tables, where it was dropped

@@ -17,7 +17,8 @@ class _Answer(msgspec.Struct, frozen=True, rename="camel"):
 class PolicyRow(_Answer, frozen=True):
     """One policy of the proposal. change: new, changed, unchanged or deleted.
 
-    selects: pods that are its subjects now. unknown: fields for which it fails closed.
+    selects: pods that are its subjects now. unknown: fields that are not known here, for which a
+    ClusterNetworkPolicy fails closed, while a NetworkPolicy is as if they were not there.
     """
 
     kind: str
@@ -48,7 +49,8 @@ class Audit(_Answer, frozen=True):
     """The whole answer; rows with the most connections first, at most MAX_ROWS of each kind.
 
     The numbers count connections, each once however often it was made. newly_denied and
-    newly_allowed are of all, also of those whose rows were left out.
+    newly_allowed are of all, also of those whose rows were left out. notes: what is odd about the
+    policies, and what was left out.
     """
 
     node: str

@@ -52,7 +52,7 @@ def _audited(node: str, snapshot: Snapshot, proposed: Proposal) -> Audit:
     after = proposed.applied_to(snapshot)
     connections, more = _seen(node, snapshot)
     found = compare(snapshot, after, sorted(connections), proposed.subjects(snapshot))
-    notes = []
+    notes = proposed.doubts(snapshot)
     if more:
         notes.append(f"only {MAX_CONNECTIONS} of the node's connections were looked at")
     if max(len(found.denied_rows), len(found.allowed_rows)) == MAX_ROWS:

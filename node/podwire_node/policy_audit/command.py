@@ -18,6 +18,13 @@ if TYPE_CHECKING:
     from podwire_node.policy_audit.answer import Audit
 
 
+_READ_HERE = (
+    "policies here are NetworkPolicy of networking.k8s.io/v1 and ClusterNetworkPolicy of "
+    "policy.networking.k8s.io/v1alpha2, which took the place of AdminNetworkPolicy and "
+    "BaselineAdminNetworkPolicy"
+)
+
+
 class Failed(click.ClickException):
     """No answer; 1 would say that something would be denied."""
 
@@ -121,6 +128,8 @@ def _read(file: str) -> tuple[list[Any], str]:
         raise Failed(f"{file}: {error}") from error
     policies, others = policies_among(documents)
     words = ", ".join(f"{number} {kind}" for kind, number in sorted(others.items()))
+    if any("NetworkPolicy" in kind for kind in others):
+        words += f" ({_READ_HERE})"
     if not policies:
         raise Failed(f"{file}: holds no policy" + (f", but {words}" if words else ""))
     return policies, words
@@ -136,6 +145,6 @@ def _show(found: Audit, left_out: str, *, as_json: bool) -> None:
 
     console = Console()
     if left_out:
-        console.print(f"left out, because no policies: {left_out}", style="dim")
+        console.print(f"left out: {left_out}", style="dim")
     for each in shown(found):
         console.print(each)

@@ -8,22 +8,28 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from podwire_core.errors import ObjectError
 from podwire_core.feed.decode import decode, kind_of
 from podwire_core.objects import ClusterNetworkPolicy, NetworkPolicy, ObjectName, Pod
+from podwire_core.objects.unread import Unread, unread
 from podwire_core.snapshot import Change, Kind, Snapshot
 from podwire_node.policy_audit.answer import PolicyRow
-
-Policy = NetworkPolicy | ClusterNetworkPolicy
+from podwire_node.policy_audit.doubts import Policy, doubts
 
 KINDS: dict[tuple[str, str], Kind] = {
     ("networking.k8s.io", "NetworkPolicy"): NetworkPolicy,
     ("policy.networking.k8s.io", "ClusterNetworkPolicy"): ClusterNetworkPolicy,
 }
+#: The versions in which these kinds are read here; other versions have other fields.
+_VERSIONS: dict[Kind, str] = {
+    NetworkPolicy: "networking.k8s.io/v1",
+    ClusterNetworkPolicy: "policy.networking.k8s.io/v1alpha2",
+}
 MAX_POLICIES = 5000
+_MOST_DOUBTS = 20
 
 
 class ProposalError(ValueError):
@@ -32,10 +38,14 @@ class ProposalError(ValueError):
 
 @dataclass(frozen=True)
 class Proposal:
-    """Policies that come or replace others, and names of those that go."""
+    """Policies that come or replace others, and names of those that go.
+
+    unread: fields of NetworkPolicies that nobody reads. A ClusterNetworkPolicy tells its own.
+    """
 
     policies: tuple[Policy, ...] = ()
     deleted: tuple[tuple[Kind, ObjectName], ...] = ()
+    unread: Mapping[ObjectName, Sequence[Unread]] = field(default_factory=dict)
 
     def applied_to(self, snapshot: Snapshot) -> Snapshot:
         """The objects as they would be. Raises ProposalError when what is to go is not there."""
@@ -67,17 +77,34 @@ class Proposal:
         for policy in self.policies:
             old = snapshot.get(type(policy), policy.name)
             change = "new" if old is None else "unchanged" if old == policy else "changed"
-            yield _row(policy, change, subjects)
+            yield self._row(policy, change, subjects)
         for kind, name in self.deleted:
             gone = snapshot.get(kind, name)
             if isinstance(gone, NetworkPolicy | ClusterNetworkPolicy):
-                yield _row(gone, "deleted", subjects)
+                yield self._row(gone, "deleted", subjects)
 
+    def doubts(self, snapshot: Snapshot) -> list[str]:
+        """What is odd about the policies that come; the first of it."""
+        subjects = _Subjects(snapshot)
+        found = [
+            sentence
+            for policy in self.policies
+            for sentence in doubts(
+                policy, self._unread_of(policy), len(subjects.of(policy)), snapshot
+            )
+        ]
+        more = len(found) - _MOST_DOUBTS
+        return found[:_MOST_DOUBTS] + ([f"and {more} more like these"] if more > 0 else [])
 
-def _row(policy: Policy, change: str, subjects: _Subjects) -> PolicyRow:
-    unknown = policy.unknown if isinstance(policy, ClusterNetworkPolicy) else ()
-    selected = len(subjects.of(policy))
-    return PolicyRow(type(policy).__name__, str(policy.name), change, selected, unknown)
+    def _row(self, policy: Policy, change: str, subjects: _Subjects) -> PolicyRow:
+        unknown = tuple(row.path for row in self._unread_of(policy))
+        if isinstance(policy, ClusterNetworkPolicy):
+            unknown = policy.unknown
+        selected = len(subjects.of(policy))
+        return PolicyRow(type(policy).__name__, str(policy.name), change, selected, unknown)
+
+    def _unread_of(self, policy: Policy) -> Sequence[Unread]:
+        return self.unread.get(policy.name, ()) if isinstance(policy, NetworkPolicy) else ()
 
 
 class _Subjects:
@@ -109,15 +136,25 @@ class _Subjects:
 def policies_among(
     documents: Iterable[Mapping[str, Any]],
 ) -> tuple[list[Mapping[str, Any]], Counter[str]]:
-    """The policies, and how many objects there are of each other kind."""
+    """The policies, and how many objects there are of each other kind.
+
+    What is called a policy and is none of ours is counted with its apiVersion.
+    """
     policies: list[Mapping[str, Any]] = []
     others: Counter[str] = Counter()
     for document in documents:
         if kind_of(document, KINDS):
             policies.append(document)
         else:
-            others[str(document.get("kind", "object without a kind"))[:60]] += 1
+            others[_called(document)] += 1
     return policies, others
+
+
+def _called(document: Mapping[str, Any]) -> str:
+    kind = str(document.get("kind", "object without a kind"))[:60]
+    if not kind.endswith("NetworkPolicy"):
+        return kind
+    return f"{kind} of {str(document.get('apiVersion', 'no apiVersion'))[:60]}"
 
 
 def proposal(
@@ -130,6 +167,7 @@ def proposal(
     if len(documents) > MAX_POLICIES:
         raise ProposalError(f"{source}: holds more than {MAX_POLICIES} policies")
     policies: dict[tuple[Kind, ObjectName], Policy] = {}
+    fields: dict[ObjectName, Sequence[Unread]] = {}
     wrong: list[str] = []
     for document in documents:
         try:
@@ -138,9 +176,11 @@ def proposal(
             wrong.append(str(error))
         else:
             policies[type(policy), policy.name] = policy
+            if isinstance(policy, NetworkPolicy):
+                fields[policy.name] = unread(document, NetworkPolicy)
     if wrong:
         raise ProposalError("\n".join(wrong))
-    return Proposal(tuple(policies.values()), tuple(map(_named, deleted)))
+    return Proposal(tuple(policies.values()), tuple(map(_named, deleted)), fields)
 
 
 def _decoded(document: Mapping[str, Any], source: str) -> Policy:
@@ -149,6 +189,10 @@ def _decoded(document: Mapping[str, Any], source: str) -> Policy:
     if not isinstance(found, NetworkPolicy | ClusterNetworkPolicy):
         what = str(document.get("kind", ""))[:60]
         raise ObjectError(source, what, "", "is no NetworkPolicy and no ClusterNetworkPolicy")
+    if (version := document["apiVersion"]) != _VERSIONS[type(found)]:
+        label = f"{type(found).__name__} {found.name}"
+        advice = f"{version[:80]} is not read here: use {_VERSIONS[type(found)]}"
+        raise ObjectError(source, label, "apiVersion", advice)
     return found
 
 

@@ -20,6 +20,8 @@ def shown(found: Audit) -> Iterator[RenderableType]:
         yield _policy(policy)
     if len(found.policies) > MAX_POLICIES:
         yield Text(f"and {len(found.policies) - MAX_POLICIES} policies more", "dim")
+    for note in found.notes:
+        yield Text(f"note: {note}", "yellow")
     if found.connections == 0:
         yield Text(f"{found.node} has seen no connection in the last hour: nothing to try it on")
         return
@@ -28,17 +30,22 @@ def shown(found: Audit) -> Iterator[RenderableType]:
     if found.allowed_rows:
         yield _table("Would be allowed", "green", found.allowed_rows)
     yield _counts(found)
-    for note in found.notes:
-        yield Text(f"note: {note}", "dim")
 
 
 def _policy(row: PolicyRow) -> Text:
     pods = "1 pod" if row.selects == 1 else f"{row.selects} pods"
     text = Text.assemble((f"{row.kind} {row.name}", "bold"), f" ({row.change}) selects {pods}")
-    if row.unknown:
-        names = ", ".join(row.unknown[:3])
-        text.append(f"\n  it fails closed: {names} is not known here", "yellow")
+    unknown = _innermost(row.unknown) if row.kind == "ClusterNetworkPolicy" else []
+    if unknown:  # of a NetworkPolicy, a note tells them
+        verb = "is" if len(unknown) == 1 else "are"
+        text.append(f"\n  {', '.join(unknown[:3])} {verb} not known here: ", "yellow")
+        text.append("a rule with it fails closed", "yellow")
     return text
+
+
+def _innermost(paths: Sequence[str]) -> list[str]:
+    """Without a peer's path where there is that of a field in it."""
+    return [each for each in paths if not any(other.startswith(f"{each}.") for other in paths)]
 
 
 def _table(title: str, style: str, rows: Sequence[Row]) -> Table:

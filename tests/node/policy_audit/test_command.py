@@ -99,7 +99,7 @@ def test_what_would_be_denied_comes_first_and_the_counts_last() -> None:
     text = read(Audit("n1", 10, 3, 1, 4, 2, rows, (_row(),), policies, ("a note",)))
     places = [
         text.index(words)
-        for words in ("selects 1 pod", "spec.x", "Would be denied", "nearest: almost")
+        for words in ("selects 1 pod", "a note", "Would be denied", "nearest: almost")
     ]
     places += [
         text.index("Would be allowed"),
