@@ -2,6 +2,7 @@
 
     component   part         what it keeps              when it may begin: these were read
     policy      policy       table podwire-policy       Pods, Namespaces, NetworkPolicies, Nodes
+    cni         guard        table podwire-guard        Nodes
     cni         host-ports   table podwire-host-ports   -
     cni         masquerade   table podwire-masquerade   Nodes
     cni         routes       routes of protocol 112     Nodes
@@ -126,6 +127,7 @@ def make_parts(config: AgentConfig, nft: Nft, stack: ExitStack) -> Iterator[Part
     if Component.POLICY in asked:
         yield _part(_policy(config, nft), Component.POLICY, stack)
     if Component.CNI in asked:
+        yield _part(_guard(config, nft), Component.CNI, stack)
         if config.cni_socket:  # hostPorts come with the calls
             ports = _host_ports(nft)
             stack.callback(ports.close)
@@ -181,6 +183,13 @@ def _policy(config: AgentConfig, nft: Nft) -> Programmer:
     from podwire_node.recheck.rechecking import Rechecking  # noqa: PLC0415 - same
 
     return Rechecking("policy", policies, owner, monitor, Rechecker(config.node))
+
+
+def _guard(config: AgentConfig, nft: Nft) -> Programmer:
+    from podwire_node.guard import TABLES, Guard  # noqa: PLC0415 - see make_parts
+
+    guard = Guard(config.node, 0 if config.routing == "direct" else config.vxlan_port)
+    return Programmer("guard", guard, Owner(nft, TABLES), Monitor(TABLES))
 
 
 def _host_ports(nft: Nft) -> PodPorts:

@@ -44,9 +44,9 @@ def document(kind: str, name: str, **fields: Any) -> Document:
     metadata: Document = {"name": own} | ({"namespace": namespace} if namespace else {})
     metadata |= {"labels": fields.pop("labels", {})}
     group = next(group for group, known in AGENT_KINDS if known == kind)
-    return {"apiVersion": f"{group}/v1" if group else "v1", "kind": kind, "metadata": metadata} | (
-        fields
-    )
+    version = "v1alpha2" if kind == "ClusterNetworkPolicy" else "v1"
+    api = f"{group}/{version}" if group else version
+    return {"apiVersion": api, "kind": kind, "metadata": metadata} | fields
 
 
 def policy(name: str, app: str | None, **spec: Any) -> Document:

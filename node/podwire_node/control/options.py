@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,28 +18,32 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def agent_address(command: Command) -> Command:
-    """Give a command --socket and --config: agent_client() takes their values."""
+    """Give a command --socket and --config: agent_clients() takes their values."""
     for option in (
         click.option("--config", metavar="FILE", help="Read controlSocket from the agent's file."),
         click.option(
-            "--socket", metavar="PATH", help="Where the agent listens; else its controlSocket."
+            "--socket",
+            "sockets",
+            multiple=True,
+            metavar="PATH",
+            help="Where the agent listens; else its controlSocket. Of several agents: several.",
         ),
     ):
         command = option(command)
     return command
 
 
-def agent_client(socket: str | None, config: str | None) -> AgentClient:
-    """The agent that is meant: by its path, or by its settings (file, environment, default).
+def agent_clients(sockets: Sequence[str], config: str | None) -> Sequence[AgentClient]:
+    """The agents that are meant: by their paths, or the one of the settings (file, environment).
 
     Raises click's error. What else an agent's settings lack is no matter.
     """
-    if socket:
-        return AgentClient(Path(socket))
+    if sockets:
+        return [AgentClient(Path(each)) for each in dict.fromkeys(sockets)]
     found = resolve({"config": config}, os.environ)
     if mistakes := found.mistakes_of({_SETTING}):
         raise click.ClickException("\n".join(mistakes))
     path = str(found.settings[_SETTING].value)
     if not path:
         raise click.ClickException("controlSocket is empty: this node's agent answers nobody")
-    return AgentClient(Path(path))
+    return [AgentClient(Path(path))]

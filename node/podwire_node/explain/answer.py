@@ -115,6 +115,17 @@ class Explanation(_Answer, frozen=True):
     flows: tuple[FlowAnswer, ...]
     notes: tuple[str, ...] = ()
 
+    @property
+    def judges(self) -> bool:
+        """Whether the node's kernel has a say in any of it."""
+        return any(flow.kernel.judges for flow in self.flows)
+
+    @property
+    def homes(self) -> tuple[str, ...]:
+        """The nodes whose kernels have."""
+        ends = (end for flow in self.flows for end in (flow.source, flow.destination))
+        return tuple(sorted({end.node for end in ends if end.pod and end.node}))
+
 
 def verdict_of(flows: tuple[FlowAnswer, ...]) -> Verdict:
     """What a script wants to know."""

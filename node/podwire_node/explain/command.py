@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
 import msgspec
 
-from podwire_node.control.options import agent_address, agent_client
+from podwire_node.control.options import agent_address, agent_clients
 
 if TYPE_CHECKING:
     from podwire_node.explain.answer import Explanation
@@ -36,20 +37,21 @@ def explain(
     destination: str,
     protocol: str,
     as_json: bool,
-    socket: str | None,
+    sockets: Sequence[str],
     config: str | None,
 ) -> None:
     """Say whether SRC may connect to DST, and which policies and rules decide it.
 
-    SRC is a pod, NAMESPACE/NAME, or an address; the name of a Deployment stands for one of its
-    pods. DST is a pod, a Service or an address; PORT is a number or a port's name, and without one
-    every port that DST declares is judged. Of a Service its endpoints are judged, because
-    policies see packets after they were sent to one.
+    SRC is a pod, NAMESPACE/NAME (a NAME alone is one of namespace default), or an address; the
+    name of a Deployment stands for one of its pods. DST is a pod, a Service or an address; PORT is
+    a number or a port's name, and without one every port that DST declares is judged. Of a Service
+    its endpoints are judged, because policies see packets after they were sent to one.
 
     The answer comes twice. The policies' text is judged for both ends, wherever they run; beside
     it stands what this node's kernel does with the first packet of such a connection: its chains,
     and its own sets, element by element. The kernel knows the policies of its own node's pods
-    alone. It asks the agent of this node, so it needs root, and an agent that runs.
+    alone. It asks the agent of this node, so it needs root, and an agent that runs. Of several
+    agents those answer whose node has one of the ends.
 
     \b
     Ends with
@@ -72,23 +74,30 @@ def explain(
     words = {"source": source, "destination": destination, "protocol": protocol}
     try:
         parse(source, destination, protocol)  # what cannot be understood needs no agent
-        found = explanation(agent_client(socket, config).one("explain", words))
+        agents = agent_clients(sockets, config)
+        every = [explanation(each.one("explain", words)) for each in agents]
     except (QuestionError, ControlError) as error:
         raise Failed(str(error)) from error
     except click.ClickException as error:
         raise Failed(error.format_message()) from error
+    answers = [each for each in every if each.judges] or every[:1]
     if as_json:
-        click.echo(msgspec.json.format(msgspec.json.encode(found)))
+        for found in answers:
+            click.echo(msgspec.json.format(msgspec.json.encode(found)))
     else:
-        _show(found)
-    sys.exit(_EXIT[found.verdict])
+        _show(answers, several=len(every) > 1)
+    sys.exit(max(_EXIT[found.verdict] for found in answers))
 
 
-def _show(found: Explanation) -> None:
+def _show(answers: Sequence[Explanation], *, several: bool) -> None:
+    """several: agents were asked, so that each answer begins with whose it is."""
     from rich.console import Console  # noqa: PLC0415 - --json needs none of it
 
     from podwire_node.explain.shown import shown  # noqa: PLC0415 - same
 
     console = Console()
-    for each in shown(found):
-        console.print(each)
+    for found in answers:
+        if several:
+            console.print(f"{found.node} answers", style="bold cyan")
+        for each in shown(found):
+            console.print(each)

@@ -222,9 +222,9 @@ class _Asked:
             if port in {None, row.port, row.name} and protocol in {None, row.protocol}
         ]
         if not found:
-            known = ", ".join(f"{row.port}/{row.protocol}" for row in every) or "none"
-            wanted = f"port {port or ''}/{protocol or 'any'}"
-            raise QuestionError(f"Service {service.name} has no {wanted}: it has {known}")
+            known = ", ".join(f"{row.name} {row.port}/{row.protocol}".strip() for row in every)
+            wanted = f"port {'/'.join(map(str, filter(None, (port, protocol))))}"
+            raise QuestionError(f"Service {service.name} has no {wanted}: it has {known or 'none'}")
         return found
 
     def _dialled(self, service: Service, family: Family) -> str:

@@ -1,6 +1,7 @@
 """What a person asks: who dials whom, at which port. Pure.
 
 shop/web                  a pod, or as a destination also a Service
+web                       the same in namespace default
 shop/web:80               the same at a port, by its number or its name
 10.244.1.5                whoever owns this address
 10.244.1.5:80, [fd00::5]:80
@@ -16,6 +17,7 @@ from podwire_core.objects import ObjectName, Protocol
 
 MAX_WORDS = 600  # characters of one end: a namespace, a name and a port are 330
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
+_DOTTED = re.compile(r"[0-9.]+")  # was meant as an address
 _PORT_NAME = re.compile(r"[a-z0-9-]{1,63}")
 _BRACKETS = re.compile(r"\[(?P<address>[^\]]*)\](?::(?P<port>.*))?")
 
@@ -51,6 +53,8 @@ def _end(words: str) -> ObjectName | str:
     try:
         return canonical_address(words)
     except ValueError as error:
+        if _is_name(words) and not _DOTTED.fullmatch(words):
+            return ObjectName("default", words)
         advice = "write NAMESPACE/NAME, like shop/web, or an address, like 10.244.1.5"
         raise QuestionError(f"{_cut(words)!r}: {advice}") from error
 

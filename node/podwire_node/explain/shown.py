@@ -47,6 +47,10 @@ def shown(found: Explanation) -> Iterator[RenderableType]:
         yield from _wrong(group[0])
     if len(groups) > MAX_TABLES:
         yield Text(f"and {len(groups) - MAX_TABLES} more, which --json has", "dim")
+    if not found.judges and found.homes:
+        yield Text(
+            f"nobody of them is on {found.node}: ask on {' or '.join(found.homes)}", "yellow"
+        )
     for note in found.notes:
         yield Text(f"note: {note}", "dim")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from podwire_node.explain.answer import DecisionAnswer, SideAnswer
 from podwire_policy.oracle import Decision, Judge, Judgement, Side, misses
+from podwire_policy.reasons import Kind
 
 
 def side_answer(judge: Judge, judgement: Judgement, side: Side) -> SideAnswer:
@@ -16,8 +17,13 @@ def side_answer(judge: Judge, judgement: Judgement, side: Side) -> SideAnswer:
         allowed_by=tuple(map(str, side.allowed_by)),
         decision=_said(side.decision) if side.decision else None,
         passed=tuple(map(_said, side.passed)),
-        nearest_miss=misses(judge, judgement, side.direction),
+        nearest_miss=_nearest(judge, judgement, side),
     )
+
+
+def _nearest(judge: Judge, judgement: Judgement, side: Side) -> str:
+    """The rule that came closest; where a rule denies, there is none to come close to."""
+    return "" if side.denial is Kind.DENIED else misses(judge, judgement, side.direction)
 
 
 def _said(decision: Decision) -> DecisionAnswer:

@@ -15,7 +15,7 @@
     podwire_problems                      what stands in the status file under problems
     podwire_build_info{version}           1
 
-table: proxy, policy, masquerade or host-ports, as in the status file; podwire-proxy is the
+table: proxy, policy, guard, masquerade or host-ports, as in the status file; podwire-proxy is the
 kernel's name.
 """
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import click
 
 from podwire_node.control.errors import ControlError
-from podwire_node.control.options import agent_address, agent_client
+from podwire_node.control.options import agent_address, agent_clients
+from podwire_node.observe.several import told
 
 if TYPE_CHECKING:
     from podwire_node.control.client import AgentClient
@@ -21,6 +22,11 @@ _LAST = 20
 _MOST = 4096  # ring.SIZE, which --help need not load
 _INTERRUPTED = 130
 _WIDE = 10_000  # columns of what is no terminal
+_NOWHERE = "no drops that fit, of the last 4,096 since each agent started"
+_NOTHING = (
+    "no drops that fit, of the last 4,096 since this node's agent started. What a pod sends is "
+    "dropped on its own node, what it may not receive on the receiver's: ask that one as well"
+)
 
 
 @click.command()
@@ -63,7 +69,7 @@ def observe(
     last: int | None,
     pods: Sequence[str],
     as_json: bool,
-    socket: str | None,
+    sockets: Sequence[str],
     config: str | None,
     **lists: Sequence[object],
 ) -> None:
@@ -74,8 +80,17 @@ def observe(
     keeps the last 4,096. Each group of pods with the same policies logs at most 10 packets a
     second; counters in the nftables table podwire-policy have them all. It needs root.
 
+    A node knows what it dropped: what its pods may not send, and what they may not receive. With
+    --socket for each of several agents, their drops come as one, by time.
+
     Filters that are given twice mean one or the other; of different ones all have to fit. NAME
     may be the beginning of a pod's name.
+
+    \b
+    Ends with
+      0  it was answered, also when there are no drops
+      1  there is no agent, or it has an error
+      2  the options have an error
 
     \b
     Examples:
@@ -91,15 +106,15 @@ def observe(
         "pods": [_pod(each) for each in pods],
         **lists,
     }
-    client = agent_client(socket, config)
+    agents = agent_clients(sockets, config)
     try:
-        shown = _show(client, fields, as_json=as_json)
+        shown = _show(agents, fields, as_json=as_json)
     except ControlError as error:
         raise click.ClickException(str(error)) from error
     except KeyboardInterrupt:
         sys.exit(_INTERRUPTED)
     if not shown and not as_json:
-        click.echo("no drops that fit: none since the agent started, or others are older", err=True)
+        click.echo(_NOTHING if len(agents) == 1 else _NOWHERE, err=True)
 
 
 def _require_drops(verdict: str) -> None:
@@ -115,10 +130,10 @@ def _pod(text: str) -> str:
     return text if "/" in text else f"default/{text}"
 
 
-def _show(client: AgentClient, fields: Mapping[str, object], *, as_json: bool) -> int:
+def _show(agents: Sequence[AgentClient], fields: Mapping[str, object], *, as_json: bool) -> int:
     """Print what comes; how many that were."""
-    answers = client.ask("observe", fields, stream=bool(fields["follow"]))
-    return sum(map(_print_json if as_json else _printer(), answers))
+    show = _print_json if as_json else _printer(with_node=len(agents) > 1)
+    return sum(map(show, told(agents, fields)))
 
 
 def _print_json(answer: Mapping[str, object]) -> int:
@@ -128,7 +143,7 @@ def _print_json(answer: Mapping[str, object]) -> int:
     return 1
 
 
-def _printer() -> Callable[[Mapping[str, object]], int]:
+def _printer(*, with_node: bool) -> Callable[[Mapping[str, object]], int]:
     """Prints for people: a line a sentence, which only a terminal folds."""
     import msgspec  # noqa: PLC0415 - same
     from rich.console import Console  # noqa: PLC0415 - same
@@ -149,7 +164,7 @@ def _printer() -> Callable[[Mapping[str, object]], int]:
             rows = [missed(int(lost.get("num_events_lost", 0)))]
         else:
             record = msgspec.convert(answer, Record)
-            head, *rows = lines(record, previous)
+            head, *rows = lines(record, previous, with_node=with_node)
             console.print(head, soft_wrap=True)
             previous = record
         for row in rows:

@@ -21,10 +21,11 @@ INDENT = 13
 _HERE = {"reserved:host": "this node", "reserved:remote-node": "a node"}
 
 
-def lines(record: Record, previous: Record | None = None) -> list[Text]:
+def lines(record: Record, previous: Record | None = None, *, with_node: bool = False) -> list[Text]:
     """The drawing's. previous: the record that was shown just before."""
+    head = _head(record, record.node_name if with_node else "")
     again = previous is not None and _reason(previous) == _reason(record)
-    return [_head(record)] if again else [_head(record), *_why(record)]
+    return [head] if again else [head, *_why(record)]
 
 
 def missed(number: int) -> Text:
@@ -32,10 +33,11 @@ def missed(number: int) -> Text:
     return Text(f"{number} more, which came faster than they were read here", "dim")
 
 
-def _head(record: Record) -> Text:
+def _head(record: Record, node: str) -> Text:
     ports = record.l4.ports if record.l4 else None
     text = Text()
     text.append(f"{_clock(record.time)} ", "dim")
+    text.append(f"{node} " if node else "", "bold")
     text.append(_end(record.source, record.ip.source, ports.source_port if ports else 0), "cyan")
     text.append(" → ")
     there = ports.destination_port if ports else 0

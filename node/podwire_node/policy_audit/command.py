@@ -4,14 +4,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
 
-from podwire_node.control.options import agent_address, agent_client
+from podwire_node.control.options import agent_address, agent_clients
 
 if TYPE_CHECKING:
     from podwire_node.control.client import AgentClient
@@ -53,7 +53,7 @@ def audit(
     file: str | None,
     deleted: tuple[str, ...],
     as_json: bool,
-    socket: str | None,
+    sockets: Sequence[str],
     config: str | None,
 ) -> None:
     """Show what policies would deny and allow, before anyone applies them.
@@ -63,6 +63,9 @@ def audit(
     was begun in the last hour, allowed or denied, and those that are open. Each is judged with the
     policies as they are, and with FILE applied; a policy of the same name is replaced. With
     --delete a policy is taken away: NAMESPACE/NAME, or NAME of a ClusterNetworkPolicy.
+
+    Notes tell what is odd about FILE: fields that are misspelt and therefore ignored, a namespace
+    or pods that are not there, what an API server would refuse.
 
     Nothing is applied. Ask on each node whose pods a policy selects: a node knows what it has
     seen. Pods are named as they are now, so an address that changed hands within the hour counts
@@ -92,13 +95,14 @@ def audit(
         source = "standard input" if file == "-" else str(file or "--delete")
         proposal(documents, deleted, source)  # mistakes are told without an agent
         fields = {"documents": documents, "deleted": deleted, "source": source}
-        found = audit_of(_asked(agent_client(socket, config), fields))
+        agents = agent_clients(sockets, config)
+        audits = [audit_of(_asked(each, fields)) for each in agents]
     except (ProposalError, ControlError) as error:
         raise Failed(str(error)) from error
     except click.ClickException as error:
         raise Failed(error.format_message()) from error
-    _show(found, left_out, as_json=as_json)
-    sys.exit(1 if found.newly_denied else 0)
+    _show(audits, left_out, as_json=as_json)
+    sys.exit(1 if any(each.newly_denied for each in audits) else 0)
 
 
 def _asked(agent: AgentClient, fields: Mapping[str, object]) -> dict[str, object]:
@@ -135,9 +139,11 @@ def _read(file: str) -> tuple[list[Any], str]:
     return policies, words
 
 
-def _show(found: Audit, left_out: str, *, as_json: bool) -> None:
+def _show(audits: Sequence[Audit], left_out: str, *, as_json: bool) -> None:
+    """An audit an agent, which tells its node; in JSON one object after the other."""
     if as_json:
-        click.echo(msgspec.json.format(msgspec.json.encode(found)))
+        for found in audits:
+            click.echo(msgspec.json.format(msgspec.json.encode(found)))
         return
     from rich.console import Console  # noqa: PLC0415 - --json needs none of it
 
@@ -146,5 +152,8 @@ def _show(found: Audit, left_out: str, *, as_json: bool) -> None:
     console = Console()
     if left_out:
         console.print(f"left out: {left_out}", style="dim")
-    for each in shown(found):
-        console.print(each)
+    for found in audits:
+        if len(audits) > 1:
+            console.print(f"\n{found.node}", style="bold cyan")
+        for each in shown(found):
+            console.print(each)

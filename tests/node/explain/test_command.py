@@ -15,7 +15,7 @@ from podwire_node.explain.command import _EXIT
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["web", "shop/api"], "'web': write NAMESPACE/NAME"),
+        (["web/", "shop/api"], "'web/' is no name: write NAMESPACE/NAME"),
         (["shop/web", "shop/api:0"], "use a number from 1 to 65535"),
         (["shop/web", "shop/api", "--protocol", "icmp"], "use tcp, udp or sctp"),
         (["shop/web"], "Missing argument"),

@@ -120,8 +120,8 @@ def test_many_endpoints_are_cut_and_that_is_said() -> None:
             "pod shop/cron declares no port: write its number behind it, shop/cron:80",
         ),
         (("shop/web", "data/db:mysql"), "pod data/db declares no port 'mysql'"),
-        (("shop/web", "shop/api:81"), "Service shop/api has no port 81/any: it has 80/TCP"),
-        (("shop/web", "shop/api:80", "udp"), "has no port 80/UDP: it has 80/TCP"),
+        (("shop/web", "shop/api:81"), "Service shop/api has no port 81: it has http 80/TCP"),
+        (("shop/web", "shop/api:80", "udp"), "has no port 80/UDP: it has http 80/TCP"),
         (("10.0.0.1", "[fd00::1]:80"), "10.0.0.1 and fd00::1 share no family"),
         (
             ("10.0.0.1", "10.0.0.2"),

@@ -16,6 +16,12 @@ WEB, API = ObjectName("shop", "web"), ObjectName("shop", "api")
 UNDERSTOOD = [
     ("shop/web", "shop/api", "", Question(WEB, API, None, None)),
     ("shop/web", "shop/api:80", "tcp", Question(WEB, API, 80, Protocol.TCP)),
+    (
+        "web",
+        "api:80",
+        "",
+        Question(ObjectName("default", "web"), ObjectName("default", "api"), 80, None),
+    ),
     ("shop/web", "shop/api:http", "", Question(WEB, API, "http", None)),
     ("10.244.1.5", "10.96.0.10:53", "UDP", Question("10.244.1.5", "10.96.0.10", 53, Protocol.UDP)),
     ("FD00::0:1", "[fd00::2]:80", "", Question("fd00::1", "fd00::2", 80, None)),
@@ -24,7 +30,8 @@ UNDERSTOOD = [
 ]
 
 REFUSED = [
-    ("web", "shop/api", "", "'web': write NAMESPACE/NAME, like shop/web, or an address"),
+    ("Web", "shop/api", "", "'Web': write NAMESPACE/NAME, like shop/web, or an address"),
+    ("10.244.1.555", "shop/api", "", "'10.244.1.555': write NAMESPACE/NAME"),
     ("shop/web", "shop/", "", "'shop/' is no name"),
     ("shop/web", "a/b/c", "", "'a/b/c' is no name"),
     ("shop/web", "shop/api:0", "", "port 0: use a number from 1 to 65535"),
