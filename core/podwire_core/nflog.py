@@ -19,7 +19,7 @@ import socket
 import struct
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import NamedTuple
 
 from podwire_core.errors import NfLogError
@@ -88,15 +88,17 @@ class NfLog:
     def __init__(self, group: int, *, snaplen: int = 128, buffer_bytes: int = BUFFER_BYTES) -> None:
         self.lost = 0
         self._next = 0
-        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETFILTER)
         try:
-            with suppress(PermissionError):  # in a user namespace the default has to do
-                self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, buffer_bytes)
-            self._socket.bind((0, 0))
-            self._listen(group, snaplen)
+            with ExitStack() as stack:
+                made = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETFILTER)
+                self._socket = stack.enter_context(made)
+                with suppress(PermissionError):  # in a user namespace the default has to do
+                    made.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, buffer_bytes)
+                made.bind((0, 0))
+                self._listen(group, snaplen)
+                stack.pop_all()
         except OSError as error:
-            self._socket.close()
-            raise _refused(group, error.errno or 0) from error
+            raise _refused(group, error) from error
 
     def fileno(self) -> int:
         """Readable when something was logged."""
@@ -174,7 +176,7 @@ def _logged(family: Family, known: dict[int, bytes]) -> Logged:
     return Logged(prefix, family, known.get(_PAYLOAD, b""), iif, oif, when)
 
 
-def _refused(group: int, code: int) -> NfLogError:
-    advice = f": {_ADVICE[code]}" if code in _ADVICE else ""
-    reason = os.strerror(code)
+def _refused(group: int, error: OSError) -> NfLogError:
+    advice = f": {_ADVICE[error.errno]}" if error.errno in _ADVICE else ""
+    reason = error.strerror or "it gives no answer"
     return NfLogError(f"the kernel does not let us hear group {group}: {reason}{advice}")

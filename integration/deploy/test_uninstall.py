@@ -25,7 +25,8 @@ NODES = {
     "node2": (("192.168.91.2", "10.244.2.0/24"), ("fd91::2", "fd00:2::/64")),
     "far": (("192.168.92.3", "10.244.3.0/24"), ("fd92::3", "fd00:3::/64")),
 }
-TABLES = {"podwire-proxy", "podwire-policy", "podwire-masquerade", "podwire-host-ports"}
+NAMES = ("proxy", "policy", "guard", "masquerade", "host-ports")
+TABLES = {f"podwire-{name}" for name in NAMES}
 
 
 @pytest.fixture

@@ -138,7 +138,7 @@ def test_killed_agents_stop_no_traffic_and_restart_without_a_transaction(lab: La
             daemons.start_agent(lab, node)
         cluster.wait_until_ready(lab, timeout=30)
         for node in lab.nodes:
-            assert status(lab, node)["transactions"] == {"proxy": 0, "policy": 0, "masquerade": 0}
+            assert set(status(lab, node)["transactions"].values()) == {0}
             assert in_force(node) == before[node.name]
         assert asks(lab, "deploy/frontend", api[V4], 80) == {"answered"}
 

@@ -36,7 +36,7 @@ from podwire_lab.overview import look
 from podwire_lab.show import reachability
 from podwire_lab.topology import Lab, LabNode
 
-NOTHING_SENT = {"proxy": 0, "policy": 0, "masquerade": 0}
+NOTHING_SENT = dict.fromkeys(("proxy", "policy", "guard", "masquerade"), 0)
 MANY = 1000
 SECOND = 1.0
 

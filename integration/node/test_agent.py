@@ -24,17 +24,18 @@ from scratch import Netns, until
 from podwire_core.nft.kernel import Kernel
 from podwire_core.nft.objects import State
 from podwire_core.objects import EndpointSlice, KubernetesObject, Node
+from podwire_node.guard import TABLES as GUARD_TABLES
 from podwire_node.masquerade import TABLES as MASQUERADE_TABLES
 from podwire_policy.policies import Policies
 from podwire_proxy.services import TABLES
 
-ALL_TABLES = [*TABLES, *Policies(NODE).tables, *MASQUERADE_TABLES]
+ALL_TABLES = [*TABLES, *Policies(NODE).tables, *GUARD_TABLES, *MASQUERADE_TABLES]
 API_VERSION = {EndpointSlice: "discovery.k8s.io/v1"}
 
 
 def same(number: int) -> dict[str, int]:
     """The same number for every owner of tables."""
-    return dict.fromkeys(("masquerade", "policy", "proxy"), number)
+    return dict.fromkeys(("guard", "masquerade", "policy", "proxy"), number)
 
 
 @dataclass

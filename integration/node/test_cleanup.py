@@ -30,8 +30,8 @@ NODES = {
     "node2": (("192.168.91.2", "10.244.2.0/24"), ("fd91::2", "fd00:2::/64")),
     "far": (("192.168.92.3", "10.244.3.0/24"), ("fd92::3", "fd00:3::/64")),
 }
-OURS = {f"{family} podwire-{name}" for family in ("ip", "ip6") for name in ("masquerade", "policy")}
-OURS |= {"ip podwire-proxy", "ip6 podwire-proxy"}
+NAMES = ("guard", "masquerade", "policy", "proxy")
+OURS = {f"{family} podwire-{name}" for family in ("ip", "ip6") for name in NAMES}
 
 #: As kube-proxy makes them, and one that someone else has.
 CHAINS = """\

@@ -301,7 +301,7 @@ def test_pod_cidrs_that_overlap_are_an_event_on_their_node(site: Site) -> None:
     [
         ("policy", {"podwire-policy"}, "0"),
         ("proxy", {"podwire-proxy"}, "1"),
-        ("cni", {"podwire-masquerade"}, "1"),
+        ("cni", {"podwire-guard", "podwire-masquerade"}, "1"),
         ("proxy,policy", {"podwire-policy", "podwire-proxy"}, "1"),
     ],
 )
@@ -310,7 +310,7 @@ def test_an_agent_touches_only_its_components(
 ) -> None:
     site.make_node(site.node, "10.244.8.0/24", address="192.168.90.11")
     site.make_node("other", "10.244.9.0/24", address="192.168.90.19")
-    every = ("podwire-proxy", "podwire-policy", "podwire-masquerade")
+    every = ("podwire-proxy", "podwire-policy", "podwire-guard", "podwire-masquerade")
     kept = [name for name in every if name not in tables]
     for name in kept:
         site.netns.run("nft", f"add table ip {name} {{ chain theirs {{ }} ; }}")

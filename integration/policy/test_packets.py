@@ -215,17 +215,6 @@ def test_a_node_finds_its_pod(nine: Enforced, locked: KubernetesObject) -> None:
         packet_site.ip(node, [f"neigh replace {pod} lladdr {lladdr} dev {device} nud permanent"])
 
 
-def test_a_pod_does_not_borrow_anothers_address(nine: Enforced) -> None:
-    """IPv4 has rp_filter for that, which the stage turns off."""
-    become(nine)
-    packet = crafted.segment(
-        Way(address("x/c", Family.IPV6), address("y/a", Family.IPV6), 9, 80), 9
-    )
-    assert arrived(nine, packet) == ["y/a"]
-    nine.stage.forget()
-    assert nine.stage.passed(packet, place=A) == []
-
-
 # ---------------------------------------------------------------------- nobody's address
 
 STRANGER = "w/a"  # no object tells of it in three_by_three; its addresses are n1's to give

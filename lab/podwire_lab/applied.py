@@ -15,7 +15,14 @@ from podwire_core.feed.documents import MAX_FILE_BYTES, DocumentError, parse_doc
 from podwire_core.files import write_json
 from podwire_core.objects import ObjectName
 from podwire_lab.control.controller import read_bounded
-from podwire_lab.control.manifests import Document, Ignored, Manifest, file_name, read_manifest
+from podwire_lab.control.manifests import (
+    Document,
+    Ignored,
+    Manifest,
+    doubts,
+    file_name,
+    read_manifest,
+)
 from podwire_lab.folders import Folders
 from podwire_lab.workloads import LabPod, OwnerReference
 
@@ -42,7 +49,7 @@ class NotApplied(PodwireError):  # noqa: N818 - a state of the lab
 
 @dataclass(frozen=True)
 class Read:
-    """What files hold: usable manifests in order, and what is wrong with the others."""
+    """What files hold: usable manifests in order, what is wrong with the others, what is odd."""
 
     manifests: tuple[Manifest, ...]
     errors: tuple[ObjectError, ...]
@@ -62,6 +69,8 @@ def read(paths: Iterable[Path]) -> Read:
             manifests.append(read_manifest(source, document))
         except ObjectError as error:
             errors.append(error)
+        else:
+            errors.extend(doubts(manifests[-1]))
     return Read(tuple(manifests), tuple(errors))
 
 
@@ -81,7 +90,7 @@ def documents(paths: Iterable[Path]) -> tuple[list[tuple[str, Document]], list[O
 
 
 def is_ignored(error: ObjectError) -> bool:
-    """Whether it is about a kind that a lab leaves aside, rather than about a mistake."""
+    """Whether it is about what a lab leaves aside, rather than about a mistake that stops it."""
     return isinstance(error, Ignored)
 
 
@@ -161,7 +170,8 @@ def _owner(folders: Folders, pod: ObjectName) -> OwnerReference | None:
 
 def _those_there(there: Iterable[str], kind: str) -> str:
     names = sorted(f.removeprefix(f"{kind}.") for f in there if f.startswith(f"{kind}."))
-    known = ", ".join(name.removesuffix(".json").replace(".", "/", 1) for name in names)
+    plain = (name.removesuffix(".json").replace(".", "/", 1).removeprefix("/") for name in names)
+    known = ", ".join(plain)
     return f"there are {known}" if known else "there is none of this kind"
 
 

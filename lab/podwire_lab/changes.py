@@ -25,6 +25,7 @@ _VERSIONS = {
     "Service": "v1",
     "Namespace": "v1",
     "NetworkPolicy": "networking.k8s.io/v1",
+    "ClusterNetworkPolicy": "policy.networking.k8s.io/v1alpha2",
     "EndpointSlice": "discovery.k8s.io/v1",
     "Deployment": "apps/v1",
     "ReplicaSet": "apps/v1",
@@ -79,7 +80,7 @@ def delete_named(lab: Lab, kind: str, name: ObjectName) -> Done:
     """Take one object out by its name. Raises applied.NotApplied, applying.Unreachable."""
     if not lab.kubernetes:
         return Done(applied.delete_named(Folders.of(lab.name), kind, name))
-    where = {} if kind == "Namespace" else {"namespace": name.namespace}
+    where = {} if kind in {"Namespace", "ClusterNetworkPolicy"} else {"namespace": name.namespace}
     document = {
         "apiVersion": _VERSIONS[kind],
         "kind": kind,

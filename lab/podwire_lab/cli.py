@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from itertools import chain
 from pathlib import Path
@@ -42,6 +43,8 @@ from podwire_lab.machine import cluster, daemons
 from podwire_lab.overview import Lookout, look
 from podwire_lab.topology import Lab, LabNode, Proxy, plan_lab
 from podwire_lab.visit import visit
+
+_NO_ANSWER = 2  # of `ask`; 1 would say that something is denied
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -150,7 +153,7 @@ def down(name: str, *, every: bool, as_json: bool) -> None:
 @name_option
 @json_option
 def status(name: str, *, as_json: bool) -> None:
-    """Show nodes, pods, Services, and what is wrong.
+    """Show nodes, pods, Services, policies, and what is wrong.
 
     The exit code is 0 however the lab is: ask --json for what programs want to know.
 
@@ -158,6 +161,7 @@ def status(name: str, *, as_json: bool) -> None:
     Examples:
       podwire lab status
       podwire lab status --json | jq '.pods[] | select(.ready | not)'
+      podwire lab status --json | jq '.pods[] | {name, isolated}'
     """
     show(look(load(name)), as_json=as_json)
 
@@ -330,24 +334,40 @@ def agent(name: str, action: str, node: str) -> None:
 
 @lab.command(context_settings={"ignore_unknown_options": True})
 @name_option
-@click.argument("node")
+@click.argument("nodes", metavar="NODE[,NODE…]|all")
 @click.argument("question", nargs=-1, required=True, type=click.UNPROCESSED)
-def ask(name: str, node: str, question: tuple[str, ...]) -> None:
-    """Ask a node's agent: explain, observe, policy audit.
+def ask(name: str, nodes: str, question: tuple[str, ...]) -> None:
+    """Ask a node's agent, or several: explain, observe, policy audit.
 
-    These are commands of `podwire`, sent to the agent of NODE; its exit code is passed on.
+    These are commands of `podwire`, sent to the agents of these nodes; the exit code is passed on.
+    A node knows what it dropped itself: `all` has every drop of the lab, by time. Of `explain` all
+    those answer that have one of the ends, of `policy audit` all.
 
     \b
     Examples:
-      podwire lab ask node1 explain shop/frontend shop/api:80
-      podwire lab ask node2 observe --follow
-      podwire lab ask node1 policy audit deny.yaml
+      podwire lab ask all observe --follow
+      podwire lab ask all explain shop/frontend shop/api:80
+      podwire lab ask node1,node2 policy audit deny.yaml
     """
     running = load(name)
-    socket = daemons.agent_socket(running, _node(running, node))
-    argv = [*daemons.podwire_argv(), *question, "--socket", str(socket)]
+    meant = running.nodes if nodes == "all" else [_node(running, n) for n in nodes.split(",")]
+    sockets = [str(daemons.agent_socket(running, each)) for each in _with_agents(running, meant)]
+    options = [word for socket in sockets for word in ("--socket", socket)]
+    argv = [*daemons.podwire_argv(), *question, *options]
     sys.stdout.flush()
     os.execvp(argv[0], argv)  # noqa: S606 - a list, no shell
+
+
+def _with_agents(running: Lab, nodes: Sequence[LabNode]) -> list[LabNode]:
+    """Those whose agent runs; the others are told of."""
+    gone = daemons.without_agent(running)
+    asleep = [each.name for each in nodes if each in gone]
+    for each in asleep:
+        start = f"`podwire lab agent start {each} --name {running.name}`"
+        click.echo(f"the agent of {each} does not run, and is not asked: {start}", err=True)
+    if len(asleep) == len(nodes):
+        sys.exit(_NO_ANSWER)
+    return [each for each in nodes if each not in gone]
 
 
 def _node(running: Lab, name: str) -> LabNode:

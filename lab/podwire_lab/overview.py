@@ -15,6 +15,7 @@ from podwire_core.snapshot import Snapshot
 from podwire_lab.control.controller import read_manifests, read_report
 from podwire_lab.control.desired import desired
 from podwire_lab.folders import Folders
+from podwire_lab.isolation import PolicyRow, policy_rows
 from podwire_lab.kubernetes import plane
 from podwire_lab.kubernetes import proxy as kube_proxy
 from podwire_lab.kubernetes.settled import (
@@ -76,7 +77,10 @@ class NodeRow(msgspec.Struct, frozen=True):
 
 
 class PodRow(msgspec.Struct, frozen=True):
-    """One pod. `due` pods are those that should be ready, or finished, for the lab to be."""
+    """One pod. `due` pods are those that should be ready, or finished, for the lab to be.
+
+    `isolated`: the directions in which NetworkPolicies isolate it, where look() tells them.
+    """
 
     namespace: str
     name: str
@@ -87,6 +91,7 @@ class PodRow(msgspec.Struct, frozen=True):
     restarts: int
     message: str
     due: bool
+    isolated: tuple[str, ...] = ()
 
 
 class ServiceRow(msgspec.Struct, frozen=True):
@@ -113,6 +118,7 @@ class Overview(msgspec.Struct, frozen=True):
     services: tuple[ServiceRow, ...]
     problems: tuple[str, ...]
     control_plane: tuple[ProgramRow, ...] = ()
+    policies: tuple[PolicyRow, ...] = ()
 
     @property
     def missing(self) -> tuple[str, ...]:
@@ -216,12 +222,20 @@ class Lookout:
 
 
 def look(lab: Lab) -> Overview:
-    """How a lab stands now, and who of its nodes does not run. Raises FeedError when it is gone."""
+    """How a lab stands now, its policies, and who of its nodes does not run.
+
+    Raises FeedError when it is gone.
+    """
     with Lookout(lab) as lookout:
         overview = lookout.look()
+        policies, isolated = policy_rows(lookout.snapshot)
     gone = (*_without_kubelets(lab), *_without_agents(lab, overview.nodes))
     problems = (*gone, *overview.problems)
-    return msgspec.structs.replace(overview, problems=problems)
+    pods = tuple(
+        msgspec.structs.replace(row, isolated=isolated.get(ObjectName(row.namespace, row.name), ()))
+        for row in overview.pods
+    )
+    return msgspec.structs.replace(overview, problems=problems, pods=pods, policies=policies)
 
 
 def _without_kubelets(lab: Lab) -> Iterable[str]:

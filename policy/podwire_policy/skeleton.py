@@ -5,7 +5,6 @@
                            it; before SNAT (postrouting, 100): the source is still the pod. Only
                            traffic to and from pods' interfaces comes by.
     input       0          what pods say to their own node: cluster policies have a say in it
-    prerouting  -150       before DNAT: what a pod sends under an address that is not its own
 
 What the node sends to its own pods leaves by output, where no chain of ours hangs: kubelet's
 probes pass every policy.
@@ -27,10 +26,8 @@ from podwire_core.nft.expressions import (
     CT_STATE,
     DPORT,
     ICMPV6_TYPE,
-    IIFNAME,
     L4PROTO,
     OIF,
-    REVERSE_OIF,
     Concat,
     Expression,
     Field,
@@ -59,14 +56,10 @@ from podwire_policy.reasons import CUT_BIT, LOG_GROUP, Kind, Reason
 
 FORWARD = Hook("filter", "forward", 0)
 INPUT = Hook("filter", "input", 0)
-PREROUTING = Hook("filter", "prerouting", -150)
 
 SEEN_SECONDS = 3600  # that a new connection is remembered, for `podwire policy audit`
 
 POD_CIDRS, KNOWN, SEEN = "pod-cidrs", "known", "seen"
-
-#: Interfaces of pods: the CNI plugin's names for host ends begin so.
-POD_LINKS = "pw*"
 
 #: Neighbour discovery, without which an IPv6 pod reaches not even its own node. Conntrack leaves
 #: it alone, so that no state lets it through.
@@ -116,13 +109,8 @@ def unknown(direction: PolicyType) -> Reason:
 
 
 CUT = Reason("cut", Kind.CUT)
+#: Its chain is not here: the agent has it in a table that stands without policies, too.
 BORROWED = Reason("borrowed", Kind.BORROWED, PolicyType.EGRESS)
-
-_WHY = {
-    Kind.UNKNOWN: "nobody knows this pod",
-    Kind.BORROWED: "a pod's address is its own",
-    Kind.CUT: "policies no longer allow it",
-}
 
 
 def last_words(chain: str, why: str) -> tuple[Rule, Rule]:
@@ -134,8 +122,12 @@ def last_words(chain: str, why: str) -> tuple[Rule, Rule]:
 
 
 def reasons(*, recheck: bool) -> Iterable[Reason]:
-    """What the chains that drop stand for."""
-    return (*map(unknown, DIRECTIONS), BORROWED, *((CUT,) if recheck else ()))
+    """What chains that log stand for, wherever they are."""
+    return (*_reasons_here(recheck=recheck), BORROWED)
+
+
+def _reasons_here(*, recheck: bool) -> Iterable[Reason]:
+    return (*map(unknown, DIRECTIONS), *((CUT,) if recheck else ()))
 
 
 # -------------------------------------------------------------------------------- all of it
@@ -147,12 +139,12 @@ def skeleton(table: Table, *, recheck: bool) -> Iterator[Object]:
     yield from _sets(table)
     yield _forward(table, recheck=recheck)
     yield _input(table, recheck=recheck)
-    yield _prerouting(table)
     for direction in DIRECTIONS:
         yield from _direction(table, direction)
     yield _own_node(table)
-    for reason in reasons(recheck=recheck):
-        yield Chain(table, reason.chain, last_words(reason.chain, _WHY[reason.kind]))
+    for reason in _reasons_here(recheck=recheck):
+        why = "policies no longer allow it" if reason.kind is Kind.CUT else "nobody knows this pod"
+        yield Chain(table, reason.chain, last_words(reason.chain, why))
 
 
 def _sets(table: Table) -> Iterator[Set]:
@@ -208,20 +200,6 @@ def _input(table: Table, *, recheck: bool) -> Chain:
         Rule((jump(way(PolicyType.EGRESS)),), "may it leave?"),
     )
     return Chain(table, "input", rules, INPUT)
-
-
-def _prerouting(table: Table) -> Chain:
-    """A pod sends under its own address only, on connections that are known, too.
-
-    IPv4 has rp_filter for that, which lets 0.0.0.0 pass; IPv6 has nothing of the kind.
-    """
-    foreign = {
-        Family.IPV4: Match(saddr(Family.IPV4), ("0.0.0.0",)),
-        Family.IPV6: Match(REVERSE_OIF, ("0",)),
-    }
-    borrowed = (Match(IIFNAME, (POD_LINKS,)), foreign[table.family], goto(BORROWED.chain))
-    rules = (*_discovery(table.family), Rule(borrowed, "is its address its own?"))
-    return Chain(table, "prerouting", rules, PREROUTING)
 
 
 def _discovery(family: Family) -> Iterator[Rule]:

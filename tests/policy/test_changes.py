@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TypeVar
 
 import pytest
@@ -22,11 +21,8 @@ from policy_model import (
     sizes,
 )
 
-from podwire_core.family import Family
 from podwire_core.nft.desired import Desired
 from podwire_core.nft.fake import Fake
-from podwire_core.nft.packet import Packet
-from podwire_core.nft.tracer import Fate, Ruleset, trace
 from podwire_core.objects import Attached, KubernetesObject, ObjectName
 from podwire_core.snapshot import Change, Snapshot
 from podwire_policy.policies import Policies
@@ -60,11 +56,9 @@ CHAINS = [
     *LEVELS,
     "forward",
     "input",
-    "prerouting",
     "egress-own-node",
     "unknown-egress",
     "unknown-ingress",
-    "borrowed",
 ]
 MAPS = [
     f"{way}-{level}" for way in ("egress", "ingress") for level in ("admin", "isolated", "baseline")
@@ -216,25 +210,6 @@ def test_pod_addresses_are_closed_only_while_there_are_policies() -> None:
 def test_without_policies_a_pod_that_comes_sends_nothing() -> None:
     cluster = Cluster([node("n1", "10.244.1.0/24")], nodes=["n1"])
     assert not cluster.apply(WEB, Attached.of("eth0", WEB.name, WEB.ips))["n1"]
-
-
-@pytest.mark.parametrize("state", ["new", "established", "invalid"])
-def test_a_pod_sends_under_its_own_address_only(state: str) -> None:
-    ruleset = Ruleset(Policies("n1").update(Snapshot(), []).values())
-    for family, source, borrowed in (
-        (Family.IPV6, "fd00:1::1", True),
-        (Family.IPV4, "0.0.0.0", False),
-    ):
-        sent = Packet(family, source, source, "udp", 53, iif="pwabc", state=state)
-        (way,) = trace(ruleset, replace(sent, borrowed=borrowed))
-        assert way.fate is Fate.DROP
-        assert "logged borrowed" in [step.effect for step in way.steps]
-        (way,) = trace(ruleset, replace(sent, saddr=OUTSIDE[family is Family.IPV6]))
-        assert way.fate is Fate.ACCEPT
-    asking = Packet(
-        Family.IPV6, "::", "fe80::1", "ipv6-icmp", 0, iif="pwabc", borrowed=True, icmp_type="135"
-    )
-    assert trace(ruleset, asking)[0].fate is Fate.ACCEPT
 
 
 def test_an_address_opens_with_the_first_word_about_its_pod(cluster: Cluster) -> None:

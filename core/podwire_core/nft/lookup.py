@@ -49,12 +49,20 @@ class Counted(NamedTuple):
 class Lookup:
     """Looks into the nf_tables of the network namespace it was made in; for one thread.
 
-    All of it raises NftError; Absent where there is no such table, set or chain.
+    All of it raises NftError; Absent where there is no such table, set or chain. Close it, or its
+    socket lives as long as it does.
     """
 
     def __init__(self) -> None:
-        self._questions = Questions()
+        try:
+            self._questions = Questions()
+        except OSError as error:  # no descriptor is free
+            raise NftError(f"the kernel cannot be asked: {error.strerror}") from error
         self._declared: dict[Key, Declared] = {}
+
+    def close(self) -> None:
+        """Give back the socket."""
+        self._questions.close()
 
     def forget(self) -> None:
         """Sets may have been made anew since: ask for their types again."""

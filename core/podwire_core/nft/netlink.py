@@ -126,10 +126,14 @@ class Questions:
         self._datagram = datagram
         self._sequence = 0
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_NETFILTER)
-        # Lives as long as who asks with it, as libnftables' own socket does.
-        weakref.finalize(self, self._socket.close)
+        # Lives as long as who asks with it, as libnftables' own socket does, unless closed.
+        self._closed = weakref.finalize(self, self._socket.close)
         self._socket.settimeout(ANSWER_SECONDS)
         self._socket.bind((0, 0))
+
+    def close(self) -> None:
+        """Ask no more."""
+        self._closed()
 
     def generation(self) -> int:
         """The number of the last commit in this namespace, whosever it was."""

@@ -53,7 +53,7 @@ ListSet = Callable[[str], State]
 
 
 class Reader:
-    """Reads in the network namespace it was made in."""
+    """Reads in the network namespace it was made in. Close it, or it goes with who has it."""
 
     def __init__(self, list_set: ListSet) -> None:
         self._list_set = list_set
@@ -61,7 +61,13 @@ class Reader:
         self._questions = Questions()
         self._passes = [Questions(size) for size in DATAGRAMS]
         self._ears = netlink.listener(EARS_BYTES)
-        weakref.finalize(self, self._ears.close)
+        self._closed = weakref.finalize(self, self._ears.close)
+
+    def close(self) -> None:
+        """Give back the sockets."""
+        for each in (self._questions, *self._passes):
+            each.close()
+        self._closed()
 
     def read(self, tables: Iterable[Table]) -> Ledger:
         """What is in force in these tables at one moment; raises NftError.

@@ -278,7 +278,8 @@ class _Walk:
             data = None if update.data is None else self._values(update.data)
             element = Element(chain.table, update.set, parts, data)
         self.updates[element.key] = element
-        self._note(chain, rule, f"remember {element.key_text} : {element.data_text}")
+        words = " : ".join(filter(None, (element.key_text, element.data_text)))
+        self._note(chain, rule, f"remember {words}")
         return True
 
     def _is_full(self, chain: Chain, name: str) -> bool:

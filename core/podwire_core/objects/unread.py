@@ -25,10 +25,10 @@ class Unread(NamedTuple):
     path: str
     near: str = ""
 
-    def told(self, kind: str) -> str:
-        """In words, about an object of this kind."""
+    def reason(self, kind: str) -> str:
+        """In words that follow the path, about an object of this kind."""
         hint = f": did you mean {self.near}?" if self.near else ""
-        return f"{self.path} is no field of a {kind} and is ignored{hint}"
+        return f"is no field of a {kind} and is ignored{hint}"
 
 
 def unread(document: Mapping[str, object], kind: type[msgspec.Struct]) -> tuple[Unread, ...]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,8 +11,16 @@ import msgspec
 
 from podwire_core.errors import ObjectError
 from podwire_core.feed.decode import kind_of, name_of
-from podwire_core.objects import KubernetesObject, Node, ObjectName, ServiceCIDR
+from podwire_core.objects import (
+    ClusterNetworkPolicy,
+    KubernetesObject,
+    NetworkPolicy,
+    Node,
+    ObjectName,
+    ServiceCIDR,
+)
 from podwire_core.objects.refusals import explain
+from podwire_core.objects.unread import unread
 from podwire_lab.workloads import LAB_KINDS
 
 Document = dict[str, Any]
@@ -21,9 +30,13 @@ Document = dict[str, Any]
 MAX_NAME = 140
 MAX_FILE_NAME = 255  # Linux' NAME_MAX
 
+_CLUSTER_POLICIES = "policy.networking.k8s.io/v1alpha2"
+_LABEL = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
+_CLUSTERS_NAME = re.compile(rf"{_LABEL}(\.{_LABEL})*")  # RFC 1123, as API servers have it
+
 
 class Ignored(ObjectError):  # noqa: N818 - a state of the object
-    """Nobody's mistake: an object of a kind that a lab leaves aside."""
+    """No mistake that stops anything: an object of a kind that a lab leaves aside, or a field."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +82,7 @@ def read_manifest(source: str, document: Document) -> Manifest:
     called = name_of(document, kind or KubernetesObject)
     label = f"{document.get('kind', 'object')} {called or 'without a name'}"
     if kind is None:
-        reason = f"is ignored: a lab does not know {_spelt(document)}"
+        reason = f"is ignored: a lab does not know {_spelt(document)}{_instead(document)}"
         raise Ignored(source, label, "kind", reason)
     if kind is Node or kind is ServiceCIDR:
         own = "nodes are" if kind is Node else "ranges of addresses are"
@@ -80,12 +93,33 @@ def read_manifest(source: str, document: Document) -> Manifest:
     except (ValueError, TypeError, RecursionError) as error:
         field, reason = explain(str(error))
         raise ObjectError(source, label, field, reason) from error
+    if kind is ClusterNetworkPolicy and document["apiVersion"] != _CLUSTER_POLICIES:
+        reason = f"{document['apiVersion']} is not read here: use {_CLUSTER_POLICIES}"
+        raise ObjectError(source, label, "apiVersion", reason)
     _check_name(source, label, found)
     return Manifest(source, plain, found)
 
 
 def _spelt(document: Document) -> str:
     return f"{document['apiVersion']} {document['kind']}"
+
+
+def _instead(document: Document) -> str:
+    """What to write in place of policies of an earlier version."""
+    if document["kind"] not in {"AdminNetworkPolicy", "BaselineAdminNetworkPolicy"}:
+        return ""
+    return f"; write a ClusterNetworkPolicy of {_CLUSTER_POLICIES}, which took its place"
+
+
+def doubts(manifest: Manifest) -> Iterator[Ignored]:
+    """What is odd about a manifest that can be used: a cluster would refuse it, or leave it out."""
+    label = f"{manifest.kind} {manifest.name}"
+    if not _CLUSTERS_NAME.fullmatch(manifest.found.metadata.name):
+        reason = "a cluster refuses it: use a-z, 0-9, - and ."
+        yield Ignored(manifest.source, label, "metadata.name", reason)
+    if isinstance(manifest.found, NetworkPolicy):
+        for field in unread(manifest.document, NetworkPolicy):
+            yield Ignored(manifest.source, label, field.path, field.reason(manifest.kind))
 
 
 def _check_name(source: str, label: str, found: KubernetesObject) -> None:

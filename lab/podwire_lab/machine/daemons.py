@@ -105,6 +105,12 @@ def without_runner(lab: Lab) -> tuple[LabNode, ...]:
     return tuple(node for node in lab.nodes if _role(lab, "runner", node) not in roles)
 
 
+def without_agent(lab: Lab) -> tuple[LabNode, ...]:
+    """Nodes whose agent does not run."""
+    roles = processes.marked(processes.ROLE)
+    return tuple(node for node in lab.nodes if _role(lab, "agent", node) not in roles)
+
+
 def agent_status(lab: Lab, node: LabNode) -> Path:
     """The file in which the agent says how it is."""
     return Folders.of(lab.name).node(node.name) / "agent.json"

@@ -1,12 +1,14 @@
 """The demo: a shop on two nodes, looked at from every side, in under a minute.
 
     up (without policies) ─► drawing ─► spread ─► table ─► apply policies ─► table ─► journeys
+                                                                                      ─► why
 
 Every cell of both tables is compared with the oracle; a single difference fails the demo.
 """
 
 from __future__ import annotations
 
+import subprocess
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -16,6 +18,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -24,7 +27,7 @@ from podwire_core.objects import ObjectName, Protocol
 from podwire_core.snapshot import Snapshot
 from podwire_lab import changes
 from podwire_lab.lookup import find_pod
-from podwire_lab.machine import cluster, namespaces
+from podwire_lab.machine import cluster, daemons, namespaces
 from podwire_lab.machine.readiness import wait_until_ready
 from podwire_lab.overview import Lookout, Overview
 from podwire_lab.show import reachability
@@ -131,6 +134,8 @@ class Demo:
                 legs = journey(reachability.as_agents_see(self.lab), pod.name, service, port)
                 self.console.print(_told(legs))
                 self._check(pod, service, port, legs[-1])
+            if legs[-1].end is Fate.DROP:
+                self._why(pod, port, legs[-1].where)
 
     def _check(self, pod: LabPod, service: ObjectName, port: int, last: Leg) -> None:
         wanted = self._snapshot().get(LabService, service)
@@ -143,6 +148,19 @@ class Demo:
             self.console.print(f"[red]but a real connection was {outcome}[/]")
         else:
             self.console.print(f"[dim]a real connection, just now: {outcome}[/]")
+
+    def _why(self, pod: LabPod, port: int, node: str) -> None:
+        """What the node that dropped it says of it, as anyone can ask it."""
+        words = ("observe", "--pod", str(pod.name), "--port", str(port), "--last", "1")
+        with self._chapter(f"Why? podwire lab ask {node} {' '.join(words)}"):
+            socket = str(daemons.agent_socket(self.lab, self.lab.node(node)))
+            argv = (*daemons.podwire_argv(), *words, "--socket", socket)
+            asked = subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False)
+            if "DROPPED" not in asked.stdout:
+                self.differences += 1
+                self.console.print(f"[red]no record of it: {escape(asked.stderr.strip())}[/]")
+            for line in asked.stdout.splitlines():
+                self.console.print(Padding(Text(line.strip()), (0, 0, 0, 2), expand=False))
 
     def _agents(self) -> None:
         with self._chapter("The agents"):

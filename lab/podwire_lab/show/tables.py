@@ -9,6 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from podwire_lab.isolation import PolicyRow
 from podwire_lab.overview import AgentStatus, NodeRow, Overview, PodRow, ProgramRow, ServiceRow
 
 _NOTHING = "[dim]-[/]"
@@ -16,8 +17,10 @@ _YES, _NO = "[green]yes[/]", "[red]no[/]"
 
 
 def show(overview: Overview, console: Console) -> None:
-    """Nodes, pods, Services, a real control plane's programs, and problems if there are any."""
+    """Nodes, pods, Services, a real control plane's programs; policies and problems, if any."""
     tables = [_nodes(overview.nodes), _pods(overview.pods), _services(overview.services)]
+    if overview.policies:
+        tables.append(_policies(overview.policies))
     if overview.control_plane:
         tables.insert(0, _programs(overview.control_plane))
     for table in tables:
@@ -95,6 +98,21 @@ def _services(rows: Sequence[ServiceRow]) -> Table:
             *(_lines(row.outer_ips) for _ in outer),
             _lines(row.ports),
             str(row.endpoints) if row.endpoints else "[red]0[/]",
+        )
+    return table
+
+
+def _policies(rows: Iterable[PolicyRow]) -> Table:
+    """In which directions policies judge, and for how many pods."""
+    table = _table("Policies", "namespace", "policy", "tier", "directions", "pods")
+    for row in rows:
+        _add(
+            table,
+            escape(row.namespace) or _NOTHING,
+            escape(row.name),
+            row.tier or _NOTHING,
+            ", ".join(row.directions) or _NOTHING,
+            str(row.pods) if row.pods else "[yellow]0[/]",
         )
     return table
 

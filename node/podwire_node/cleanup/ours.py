@@ -3,9 +3,9 @@
     component   removed
     proxy       tables ip and ip6 podwire-proxy
     policy      tables ip and ip6 podwire-policy
-    cni         tables ip and ip6 podwire-guard, podwire-masquerade and podwire-host-ports, routes of
-                protocol 112, link podwire-vxlan, and of the runtime's folders the conflist and the
-                client, where they are ours
+    cni         tables ip and ip6 podwire-guard, podwire-masquerade and podwire-host-ports, routes
+                of protocol 112, link podwire-vxlan, and of the runtime's folders the conflist and
+                the client, where they are ours
 
 Pods' own links stay: a pod that runs would lose its network, and the runtime asks the plugin to
 remove each. Kernel parameters stay as they are, others may rely on them; but route_localnet is

@@ -44,8 +44,9 @@ class Errands:
             os.eventfd_write(self._bell, 1)
         try:
             return answer.result(PATIENCE_S)
-        except Late:
-            answer.cancel()
+        except Late:  # ours, or the question's own: they are one class
+            if not answer.cancel():  # it is being answered, or was
+                return answer.result()
             raise ControlError(
                 f"the agent has been busy for {PATIENCE_S:.0f} s: ask again later"
             ) from None
@@ -58,9 +59,11 @@ class Errands:
         """Answer no more; who waits is told."""
         with self._guard:
             self._closed = True
-            while self._waiting:
-                self._waiting.popleft()[1].set_exception(ControlError("the agent is ending"))
             os.close(self._bell)
+        while self._waiting:
+            _, answer = self._waiting.popleft()
+            if answer.set_running_or_notify_cancel():  # else nobody waits any more
+                answer.set_exception(ControlError("the agent is ending"))
 
     def _hear(self) -> bool:
         """Answer what is asked. False: nothing has changed for the parts (Agent._wait)."""

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, TypeVar
 
 from podwire_core.snapshot import Snapshot
 from podwire_node.control.errands import Errands
@@ -22,10 +24,24 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class _Taken(NamedTuple):
+@dataclass(frozen=True)
+class Moment:
+    """What is known at one version of the objects. It never changes: change nothing in it.
+
+    snapshot: all objects. reasons: why each chain that denies does so, by its name, which is its
+    log's prefix.
+    """
+
     version: int
     snapshot: Snapshot
     reasons: Mapping[str, Reason]
+
+    @cached_property
+    def judge(self) -> Judge:
+        """The oracle over the snapshot; made for the first who asks."""
+        from podwire_policy.oracle import Judge  # noqa: PLC0415 - for who asks: it is not cheap
+
+        return Judge(self.snapshot)
 
 
 class View:
@@ -42,49 +58,32 @@ class View:
         self._errands = errands
         self._version = 0
         self._guard = threading.Lock()
-        self._taken: _Taken | None = None
-        self._judge: tuple[int, Judge] | None = None
+        self._taken: Moment | None = None
         intake.listen(self._changed)
 
     def in_loop(self, question: Callable[[], T]) -> T:
         """What a question answers in the agent's loop; a short one. Raises ControlError."""
         return self._errands.ask(question)
 
-    def snapshot(self) -> Snapshot:
-        """All objects as they stand, a copy that never changes: change nothing in it.
+    def now(self) -> Moment:
+        """Everything as it stands, and the same again while nothing changes.
 
-        Raises ControlError while not everything was read.
+        All that belongs together is taken from one of them. Raises ControlError while not
+        everything was read.
         """
-        return self._now().snapshot
-
-    def reasons(self) -> Mapping[str, Reason]:
-        """Why each chain that denies does so, by its name, which is its log's prefix."""
-        return self._now().reasons
-
-    def judge(self) -> Judge:
-        """The oracle over snapshot(); made once a change."""
-        from podwire_policy.oracle import Judge  # noqa: PLC0415 - for who asks: it is not cheap
-
-        taken = self._now()
-        with self._guard:
-            if self._judge is None or self._judge[0] != taken.version:
-                self._judge = taken.version, Judge(taken.snapshot)
-            return self._judge[1]
-
-    def _changed(self) -> None:
-        self._version += 1
-
-    def _now(self) -> _Taken:
         with self._guard:
             if self._taken is None or self._taken.version != self._version:
                 self._taken = self._errands.ask(self._take)
             return self._taken
 
-    def _take(self) -> _Taken:
+    def _changed(self) -> None:
+        self._version += 1
+
+    def _take(self) -> Moment:
         """In the loop."""
         if not self._intake.synced:
             waiting = ", ".join(self._intake.reading) or "objects"
             raise ControlError(f"the agent has not read everything yet: it waits for {waiting}")
         # A part takes changes in before the loop turns, so the two fit each other.
         reasons = dict(self.policies.reasons)
-        return _Taken(self._version, self._intake.snapshot.copy(), reasons)
+        return Moment(self._version, self._intake.snapshot.copy(), reasons)

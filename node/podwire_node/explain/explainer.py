@@ -9,6 +9,7 @@ pods alone. So the two are compared by the sides that are judged here.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from ipaddress import ip_address, ip_network
 
 import msgspec
@@ -19,11 +20,10 @@ from podwire_core.nft.lookup import Lookup
 from podwire_core.nft.objects import Key, Object
 from podwire_core.nft.packet import Packet
 from podwire_core.objects import Attached, Node, ObjectName
-from podwire_core.snapshot import Snapshot
 from podwire_node.control.errors import ControlError
 from podwire_node.control.request import Request
 from podwire_node.control.server import Verb
-from podwire_node.control.view import View
+from podwire_node.control.view import Moment, View
 from podwire_node.explain.answer import (
     EndAnswer,
     Explanation,
@@ -36,7 +36,6 @@ from podwire_node.explain.flows import Flow, flows_of
 from podwire_node.explain.in_force import InForce, kernel_answer, unreadable
 from podwire_node.explain.question import MAX_WORDS, QuestionError, parse
 from podwire_node.explain.sides import side_answer
-from podwire_policy.oracle import Judge
 
 #: How often it is looked at most, where text and kernel differ.
 LOOKS = 5
@@ -68,12 +67,13 @@ def _explained(view: View, source: str, destination: str, protocol: str) -> Expl
     someone else changed, and once more where objects have changed meanwhile.
     """
     for look in range(LOOKS):
-        judge, snapshot = view.judge(), view.snapshot()
+        moment = view.now()
         try:
-            found = _Explainer(view, snapshot, judge).explain(source, destination, protocol)
-        except QuestionError as error:
+            with closing(Lookup()) as lookup:
+                found = _Explainer(view, moment, lookup).explain(source, destination, protocol)
+        except (QuestionError, NftError) as error:
             raise ControlError(str(error)) from error
-        same = look > 0 and view.snapshot() is snapshot
+        same = look > 0 and view.now() is moment
         if found.verdict is not Verdict.DIFFERS or same:
             break
     return found
@@ -82,15 +82,15 @@ def _explained(view: View, source: str, destination: str, protocol: str) -> Expl
 class _Explainer:
     """Explains with the objects of one moment."""
 
-    def __init__(self, view: View, snapshot: Snapshot, judge: Judge) -> None:
+    def __init__(self, view: View, moment: Moment, lookup: Lookup) -> None:
         self._view = view
-        self._snapshot = snapshot
-        self._judge = judge
+        self._snapshot = moment.snapshot
+        self._judge = moment.judge
         self._known: dict[Key, Object | None] = {}
-        mine = snapshot.get(Node, ObjectName("", view.node))
+        mine = self._snapshot.get(Node, ObjectName("", view.node))
         self._local = _addresses_of(mine)
         self._ranges = tuple(ip_network(cidr) for cidr in (mine.pod_cidrs if mine else ()))
-        self._tables = InForce(view.policies.tables, self._wanted, Lookup(), self._local)
+        self._tables = InForce(view.policies.tables, self._wanted, lookup, self._local)
 
     def explain(self, source: str, destination: str, protocol: str) -> Explanation:
         """Raises QuestionError."""

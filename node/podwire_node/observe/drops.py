@@ -160,16 +160,16 @@ class Drops:
         """What names are found in: of now, or of a moment ago where reading it is dear."""
         if self._ground is not None and now < self._due:
             return self._ground
-        judge = self._view.judge()
-        if self._ground is not None and self._ground.judge is judge:
+        moment = self._view.now()
+        if self._ground is not None and self._ground.judge is moment.judge:
             return self._ground
         # What comes late may be of a chain that is no more.
         older = dict(list(self._reasons.items())[-_MOST_REASONS:])
-        self._reasons = {**older, **self._view.reasons()}
-        own = self._view.snapshot().get(Node, ObjectName("", self._view.node))
+        self._reasons = {**older, **moment.reasons}
+        own = moment.snapshot.get(Node, ObjectName("", self._view.node))
         rows = own.status.addresses or () if own else ()
         addresses = frozenset(row.address for row in rows)
-        return Ground(judge, self._reasons, self._view.node, addresses)
+        return Ground(moment.judge, self._reasons, self._view.node, addresses)
 
     def _lose(self, number: int) -> None:
         self.lost += number

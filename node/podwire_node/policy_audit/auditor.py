@@ -39,7 +39,7 @@ def audit_verb(view: View) -> Verb:
         try:
             asked = msgspec.convert(dict(request.fields), _Fields)
             proposed = proposal(asked.documents, asked.deleted, asked.source)
-            found = _audited(view.node, view.snapshot(), proposed)
+            found = _audited(view.node, view.now().snapshot, proposed)
         except (msgspec.ValidationError, ProposalError) as error:
             raise ControlError(str(error)) from error
         document: dict[str, object] = msgspec.to_builtins(found)

@@ -9,7 +9,7 @@ A connection is who dials whom at which port, as after DNAT; how often, nobody c
 from __future__ import annotations
 
 import socket
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Generator, Iterator
 from contextlib import closing
 from typing import NamedTuple
 
@@ -47,20 +47,21 @@ def seen_connections(pods: Collection[str]) -> tuple[set[Connection], bool]:
     pods: addresses whose open connections count. Raises NftError, ConntrackError.
     """
     found: set[Connection] = set()
-    for each in _sources(pods):
-        found.add(each)
-        if len(found) > MAX_CONNECTIONS:
-            found.discard(each)
-            return found, True
+    with closing(_sources(pods)) as sources:
+        for each in sources:
+            found.add(each)
+            if len(found) > MAX_CONNECTIONS:
+                found.discard(each)
+                return found, True
     return found, False
 
 
-def _sources(pods: Collection[str]) -> Iterator[Connection]:
-    reader = Reader(lambda _: {})
-    for table in TABLES.values():
-        for key in reader.entries(table, SEEN):
-            if (connection := _entry(key)) is not None:
-                yield connection
+def _sources(pods: Collection[str]) -> Generator[Connection, None, None]:
+    with closing(Reader(lambda _: {})) as reader:
+        for table in TABLES.values():
+            for key in reader.entries(table, SEEN):
+                if (connection := _entry(key)) is not None:
+                    yield connection
     yield from _open(pods)
 
 

@@ -36,7 +36,7 @@ def doubts(
 
 def _about_text(policy: Policy, unread: Sequence[Unread]) -> Iterator[str]:
     for field in unread:
-        yield field.told(type(policy).__name__)
+        yield f"{field.path} {field.reason(type(policy).__name__)}"
     if not _NAME.fullmatch(policy.metadata.name):
         yield f"metadata.name: {_REFUSED}: use a-z, 0-9, - and ."
     if isinstance(policy, NetworkPolicy):

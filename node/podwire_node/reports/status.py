@@ -25,7 +25,8 @@ class Status(msgspec.Struct, frozen=True):
 
     ready_seconds: from the process's start, interpreter included, until ready. rss_mb: resident
     memory in MiB when this was written, which the file adds. transactions, repairs,
-    failures: by table owner ("proxy", "policy", "masquerade", "host-ports"), since the start.
+    failures: by table owner ("proxy", "policy", "guard", "masquerade", "host-ports"), since the
+    start.
     mtu: pods' MTU, 0 where the plugin finds it. letters: what was told to the API server, by what
     became of it.
     problems: objects that are not in force, each a sentence that names object and field, and
