@@ -7,9 +7,14 @@ from collections.abc import Callable, Iterator
 
 import pytest
 import scratch
+from hypothesis import settings
 from scratch import Netns
 
 from podwire_lab.machine import requirements
+
+# As in tests: a machine that others use, too, may take its time over an example.
+settings.register_profile("podwire", settings(), deadline=None, print_blob=True)
+settings.load_profile("podwire")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -146,19 +146,6 @@ static void receive(const struct call *call, int agent, char *room, size_t lengt
     }
 }
 
-struct bytes write_header(const struct call *call)
-{
-    static char header[HEADER_BYTES];
-    uint32_t sizes[] = {
-        htonl((uint32_t)call->environment.length),
-        htonl((uint32_t)call->input.length),
-    };
-
-    memcpy(header, REQUEST_MAGIC, 4);
-    memcpy(header + 4, sizes, sizeof sizes);
-    return (struct bytes){header, sizeof header};
-}
-
 /* The whole conversation. */
 struct answer ask_agent(const struct call *call, int agent)
 {

@@ -3,6 +3,8 @@
  * Only what can be said without the agent is checked here: a known command, its variables
  * present, all of them together bounded. What the values may look like the plugin knows.
  */
+#include <arpa/inet.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -100,4 +102,18 @@ struct bytes read_environment(const struct command *command)
         used += (size_t)written + 1;
     }
     return (struct bytes){block, used};
+}
+
+/* What goes before the environment and stdin, to the agent or into the queue. */
+struct bytes write_header(const struct call *call)
+{
+    static char header[HEADER_BYTES];
+    uint32_t sizes[] = {
+        htonl((uint32_t)call->environment.length),
+        htonl((uint32_t)call->input.length),
+    };
+
+    memcpy(header, REQUEST_MAGIC, 4);
+    memcpy(header + 4, sizes, sizeof sizes);
+    return (struct bytes){header, sizeof header};
 }

@@ -58,6 +58,7 @@ struct call {
 
 const struct command *find_command(void);
 struct bytes read_environment(const struct command *command);
+struct bytes write_header(const struct call *call);
 
 /* clock.c: when waiting ends */
 
@@ -81,7 +82,6 @@ struct answer {
 };
 
 int open_namespace(const struct command *command);
-struct bytes write_header(const struct call *call);
 int connect_agent(const struct call *call);
 struct answer ask_agent(const struct call *call, int agent);
 

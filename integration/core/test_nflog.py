@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import socket
 import sys
 import time
@@ -158,3 +159,13 @@ def test_who_may_not_listen_is_told_what_is_needed(home: Netns) -> None:
     told = home.run("unshare", "--user", "--map-root-user", sys.executable, "-c", program)
     assert told.startswith("NfLogError ")
     assert "CAP_NET_ADMIN" in told
+
+
+def test_without_a_free_descriptor_it_says_so(home: Netns) -> None:  # noqa: ARG001 - asked in it
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+    try:
+        with pytest.raises(NfLogError, match=r"does not let us hear group .*Too many open files"):
+            NfLog(GROUP)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

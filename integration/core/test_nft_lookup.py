@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import resource
 import socket
+from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from nft_refusals import API, DENIED, JUDGE, POD, SLOT, TABLE, TCP_VIP, TEN, V4, base
 from scratch import Netns
 
 from podwire_core.delta import Delta
+from podwire_core.errors import NftError
 from podwire_core.family import Family
 from podwire_core.nft.expressions import L4PROTO, concat, daddr, dport, saddr
 from podwire_core.nft.kernel import Kernel
@@ -38,6 +42,26 @@ def filled(kernel: Kernel) -> Kernel:
 def lookup(home: Netns, filled: Kernel) -> Lookup:  # noqa: ARG001 - what there is to look up
     with home.inside():
         return Lookup()
+
+
+def test_who_closes_it_gives_its_descriptor_back_at_once(home: Netns) -> None:
+    with home.inside():
+        before = len(list(Path("/proc/self/fd").iterdir()))
+        for _ in range(10):
+            with closing(Lookup()) as lookup:
+                lookup.myself = lookup  # type: ignore[attr-defined]  # a cycle, as who uses it may make
+        assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+def test_without_a_free_descriptor_it_says_so(home: Netns) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with home.inside():
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+        try:
+            with pytest.raises(NftError, match="cannot be asked: Too many open files"):
+                Lookup()
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 @pytest.mark.parametrize("element", [POD, SLOT, API], ids=["set", "map", "map of verdicts"])

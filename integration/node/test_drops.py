@@ -14,14 +14,13 @@ import pytest
 from drop_site import ground, snapshot
 from scratch import Netns, until
 
-from podwire_core.nflog import NfLog
-from podwire_core.snapshot import Snapshot
+from podwire_core.nflog import Logged, NfLog
 from podwire_node.control.errors import ControlError
+from podwire_node.control.view import Moment
 from podwire_node.metrics import Metrics
 from podwire_node.observe.drops import BURST, RATE, Drops
 from podwire_node.observe.ring import SIZE, Ring
-from podwire_policy.oracle import Judge
-from podwire_policy.reasons import LOG_GROUP, Reason
+from podwire_policy.reasons import LOG_GROUP
 
 RULES = f"""
 table inet test {{
@@ -40,18 +39,12 @@ class StillView:
     known = True
 
     def __init__(self) -> None:
-        self._judge = ground().judge
+        self._moment = Moment(1, snapshot(), dict(ground().reasons))
 
-    def judge(self) -> Judge:
+    def now(self) -> Moment:
         if not self.known:
             raise ControlError("the agent has not read everything yet")
-        return self._judge
-
-    def snapshot(self) -> Snapshot:
-        return snapshot()
-
-    def reasons(self) -> dict[str, Reason]:
-        return dict(ground().reasons)
+        return self._moment
 
 
 @pytest.fixture
@@ -124,3 +117,25 @@ def test_a_group_that_another_hears_is_heard_once_it_lets_go(
         until("it hears", lambda: not drops.problem)
         send(netns, 1)
         until("there is a record", lambda: ring.all().position == 1)
+
+
+def test_whatever_goes_wrong_while_it_hears_is_a_problem_until_it_hears_again(
+    netns: Netns, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("podwire_node.observe.drops._AGAIN_S", 0.1)
+    ring, faults = Ring(), [MemoryError("no room"), ValueError("a bug")]
+    read = NfLog.read
+
+    def faulty(nflog: NfLog) -> list[Logged]:
+        if faults:
+            raise faults.pop()
+        return read(nflog)
+
+    monkeypatch.setattr(NfLog, "read", faulty)
+    with hearing(netns, StillView(), ring) as drops:
+        for problem in ("a bug", "no room"):
+            send(netns, 1)
+            until("it is told", lambda problem=problem: problem in drops.problem)
+            until("it listens again", lambda: not drops.problem)
+        send(netns, 1)
+        until("there is a record", lambda: ring.all().position >= 1)

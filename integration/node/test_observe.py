@@ -302,7 +302,9 @@ def test_a_connection_that_is_cut_is_named_as_older_than_its_policies(place: Pla
     until("it is cut", cut)
     flow = place.flows()[-1]
     assert (flow["kind"], flow["traffic_direction"]) == ("cut", "EGRESS")
-    assert flow["reason"] == "this connection is older than policies that do not allow it"
+    assert flow["reason"].startswith(
+        "this connection is older than policies that do not allow it: NetworkPolicy "
+    )
 
 
 def test_names_follow_the_objects(place: Place) -> None:

@@ -64,10 +64,10 @@ def segment(way: Way, number: int, flags: int = SYN, answered: int = 0, data: by
     return _ip(way, TCP, _checked(way, TCP, head + data, 16))
 
 
-def datagram(way: Way, number: int) -> bytes:
-    """A UDP datagram."""
-    head = struct.pack(">HHHHI", way.sport, way.dport, 12, 0, number)
-    return _ip(way, UDP, _checked(way, UDP, head, 6))
+def datagram(way: Way, number: int, data: bytes = b"") -> bytes:
+    """A UDP datagram. data: what follows its number."""
+    head = struct.pack(">HHHHI", way.sport, way.dport, 12 + len(data), 0, number)
+    return _ip(way, UDP, _checked(way, UDP, head + data, 6))
 
 
 def init(way: Way, number: int) -> bytes:

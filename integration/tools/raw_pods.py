@@ -1,9 +1,8 @@
-"""Packets as a pod may make them with CAP_NET_RAW, and an eye for what arrives elsewhere.
+"""Packets as a pod makes them with CAP_NET_RAW, and an eye for what arrives elsewhere.
 
-    Gun(netns)(packet, …)     through eth0, whatever the stack thinks of them
-    Eye(netns).saw(number)    a packet of this number, or one around it
-
-wrapped() is a packet inside VXLAN, as a node would send it.
+Gun(netns)(packet)        through eth0, whatever the stack thinks of it
+Eye(netns).saw(number)    a packet of this number, or one around it
+wrapped(packet, …)        inside VXLAN, as a node would send it
 """
 
 from __future__ import annotations
@@ -11,42 +10,36 @@ from __future__ import annotations
 import json
 import socket
 import struct
-from types import TracebackType
 
 import crafted
-from crafted import UDP, Way
+from crafted import Way
 from scratch import Netns, until
 
 from podwire_node.routes.overlay import mac_of
 
 VNI = 112
 _EVERYTHING = 3  # ETH_P_ALL
+_HAS_VNI = 0x08 << 24  # VXLAN's first four bytes
 _SOMEONE = "02:00:00:00:00:09"
 #: Longer than a packet needs through a node, also a busy one.
 NEVER = 0.4
 
 
 class Gun:
-    """A pod's raw socket. The gateway is known for good: the plugin wrote it."""
+    """A pod's raw socket. Its gateway is a permanent neighbour: the plugin wrote it."""
 
     def __init__(self, netns: Netns) -> None:
         (link,) = json.loads(netns.run("ip", "-json", "link", "show", "eth0"))
-        neighbours = json.loads(netns.run("ip", "-json", "neigh", "show", "dev", "eth0", "nud", "all"))
-        self._macs = next(row["lladdr"] for row in neighbours if "lladdr" in row), link["address"]
+        entries = netns.run("ip", "-json", "neigh", "show", "dev", "eth0", "nud", "permanent")
+        self._macs = json.loads(entries)[0]["lladdr"], link["address"]
         with netns.inside():
             self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
-        self._socket.bind(("eth0", 0))
+            self._socket.bind(("eth0", 0))
 
-    def __call__(self, *packets: bytes) -> None:
-        for each in packets:
-            self._socket.send(crafted.frame(*self._macs, each))
+    def __call__(self, packet: bytes) -> None:
+        self._socket.send(crafted.frame(*self._macs, packet))
 
-    def __enter__(self) -> Gun:
-        return self
-
-    def __exit__(
-        self, _kind: type[BaseException] | None, _error: BaseException | None, _at: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
         self._socket.close()
 
 
@@ -55,7 +48,8 @@ class Eye:
 
     def __init__(self, netns: Netns) -> None:
         with netns.inside():
-            self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(_EVERYTHING))
+            kind = socket.htons(_EVERYTHING)
+            self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, kind)
             self._socket.bind(("eth0", _EVERYTHING))
         self._socket.setblocking(False)
         self._seen: list[bytes] = []
@@ -68,6 +62,9 @@ class Eye:
             return False
         return True
 
+    def close(self) -> None:
+        self._socket.close()
+
     def _has(self, number: bytes) -> bool:
         try:
             while True:
@@ -77,20 +74,8 @@ class Eye:
         except BlockingIOError:
             return any(number in each for each in self._seen)
 
-    def __enter__(self) -> Eye:
-        return self
 
-    def __exit__(
-        self, _kind: type[BaseException] | None, _error: BaseException | None, _at: TracebackType | None
-    ) -> None:
-        self._socket.close()
-
-
-def wrapped(inner: bytes, node: str) -> bytes:
-    """The payload of UDP that a node with this InternalIP takes for a peer's."""
-    return struct.pack(">BBHI", 8, 0, 0, VNI << 8) + crafted.frame(mac_of(node), _SOMEONE, inner)
-
-
-def udp(way: Way, payload: bytes) -> bytes:
-    """A datagram with a payload."""
-    return crafted.payload(way, UDP, payload)
+def wrapped(inner: bytes, way: Way, node: str) -> bytes:
+    """A packet inside VXLAN. node: the InternalIP of the one that is to unwrap it."""
+    frame = crafted.frame(mac_of(node), _SOMEONE, inner)
+    return crafted.datagram(way, _HAS_VNI, struct.pack(">I", VNI << 8) + frame)

@@ -41,7 +41,8 @@ def explain(message: str) -> tuple[str, str]:
         path = f"{path}.{own['field']}".lstrip(".")
         reason = reason[own.end() :]
     pattern = reason.removeprefix("Expected `str` matching regex ")
-    return path, _PATTERNS.get(pattern, reason) + _choices(path, reason)
+    choices = "" if own else _choices(path, reason)  # a struct's own check told them already
+    return path, _PATTERNS.get(pattern, reason) + choices
 
 
 def _choices(path: str, reason: str) -> str:

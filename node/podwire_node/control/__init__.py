@@ -6,6 +6,7 @@ view     what verbs may look at                    options  how commands find th
 errors   ControlError, a sentence for people
 
 client ─► {"verb": "observe", "last": 20}
+       ◄─ {"heard": true}  at once; a client waits for no agent that does not say so
        ◄─ {…}              as many as there are, for as long as there are any
        ◄─ {"end": true}    or {"error": "a sentence"}; then the agent hangs up
 """

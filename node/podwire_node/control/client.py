@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import struct
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -13,7 +14,9 @@ from podwire_node.control.errors import ControlError
 
 MAX_ANSWER_BYTES = 16 << 20
 _PIECE = 1 << 16
+_HEARD_S = 10.0  # until an agent says that it heard, however busy its loop is
 _PATIENCE_S = 120.0
+_PEER = struct.Struct("3i")  # struct ucred: process, user, group
 
 
 class AgentClient:
@@ -30,12 +33,14 @@ class AgentClient:
         Raises ControlError: there is no agent, no right to ask it, or it says why not.
         """
         with self._connected() as agent:
-            agent.settimeout(None if stream else _PATIENCE_S)
             request = msgspec.json.encode({**(fields or {}), "verb": verb}) + b"\n"
             with suppress(OSError):  # it may have refused us, and said why before it read this
                 agent.sendall(request)
             for line in self._lines(agent):
                 answer = self._decoded(line)
+                if "heard" in answer:
+                    agent.settimeout(None if stream else _PATIENCE_S)
+                    continue
                 if "error" in answer:
                     raise ControlError(str(answer["error"]))
                 if answer.get("end") is True:
@@ -53,8 +58,13 @@ class AgentClient:
     def _connected(self) -> socket.socket:
         agent = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            agent.settimeout(_PATIENCE_S)
+            # Python's own time-out refuses to wait where many others do.
+            agent.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _timeval(_HEARD_S))
             agent.connect(str(self._path))
+            agent.settimeout(_HEARD_S)
+        except BlockingIOError as error:
+            agent.close()
+            raise ControlError(f"{self._path}: {_unanswered(0)}") from error
         except OSError as error:
             agent.close()
             raise ControlError(_explained(self._path, error)) from error
@@ -66,9 +76,7 @@ class AgentClient:
             try:
                 piece = agent.recv(_PIECE)
             except TimeoutError as error:
-                raise ControlError(
-                    f"{self._path}: the agent says nothing for {_PATIENCE_S:.0f} s"
-                ) from error
+                raise ControlError(f"{self._path}: {_silence(agent)}") from error
             except OSError as error:
                 raise ControlError(f"{self._path}: {error.strerror}") from error
             if not piece:
@@ -83,6 +91,24 @@ class AgentClient:
             return msgspec.json.decode(line, type=dict[str, object])
         except (msgspec.DecodeError, msgspec.ValidationError) as error:
             raise ControlError(f"{self._path}: not an agent's answer: {error}") from error
+
+
+def _timeval(seconds: float) -> bytes:
+    return struct.pack("ll", int(seconds), int(seconds % 1 * 1_000_000))
+
+
+def _silence(agent: socket.socket) -> str:
+    """Of an agent that says nothing, before it heard the question or after."""
+    if agent.gettimeout() != _HEARD_S:
+        return f"the agent says nothing for {_PATIENCE_S:.0f} s"
+    peer = agent.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size)
+    return _unanswered(_PEER.unpack(peer)[0])
+
+
+def _unanswered(process: int) -> str:
+    """process: 0 where it is not known, or not of our PID namespace."""
+    who = f"the agent (process {process})" if process else "the agent"
+    return f"{who} listens but does not answer: it was stopped, or hangs; see its log, restart it"
 
 
 def _explained(path: Path, error: OSError) -> str:

@@ -1,7 +1,7 @@
 """Answers requests on a UNIX socket, a thread a client; nothing of it waits in the agent's loop.
 
-accept ─► room? ─► request ─► verb ─► answer, answer, … end ─► hang up
-           │        in 5 s             each taken within 5 s
+accept ─► room? ─► request ─► heard ─► verb ─► answer, answer, … end ─► hang up
+           │        in 5 s                       each taken within 5 s
            └─ 16 are there: an error
 
 Its folder and its mode keep out everyone but root: an answer names every pod, and a question
@@ -133,6 +133,7 @@ class Control:
     def _converse(self, client: socket.socket) -> None:
         try:
             request = decode_request(_read_line(client))
+            client.sendall(_line({"heard": True}))
             request.attend(client, self._ending)
             for pack in _packs(self._answers(request)):
                 client.sendall(pack)
@@ -148,8 +149,10 @@ class Control:
             raise ControlError(f"no verb {request.verb[:60]!r}; this agent knows {known}")
         try:
             yield from verb(request)
-        except (ControlError, Gone, OSError):
+        except (ControlError, Gone):
             raise
+        except OSError as error:  # the kernel's, not the client's: no descriptor is free
+            raise ControlError(f"the agent cannot look: {error.strerror or error}") from error
         except Exception as error:
             _log.exception("a request failed by a fault of podwire's own; please report it")
             raise ControlError(

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from ipaddress import ip_address, ip_network
+from typing import NamedTuple
 
 import msgspec
 
@@ -19,7 +20,7 @@ from podwire_core.family import family_of
 from podwire_core.nft.lookup import Lookup
 from podwire_core.nft.objects import Key, Object
 from podwire_core.nft.packet import Packet
-from podwire_core.objects import Attached, Node, ObjectName
+from podwire_core.objects import Attached, Node, ObjectName, Protocol
 from podwire_node.control.errors import ControlError
 from podwire_node.control.request import Request
 from podwire_node.control.server import Verb
@@ -36,6 +37,7 @@ from podwire_node.explain.flows import Flow, flows_of
 from podwire_node.explain.in_force import InForce, kernel_answer, unreadable
 from podwire_node.explain.question import MAX_WORDS, QuestionError, parse
 from podwire_node.explain.sides import side_answer
+from podwire_policy.oracle import Judgement
 
 #: How often it is looked at most, where text and kernel differ.
 LOOKS = 5
@@ -79,6 +81,15 @@ def _explained(view: View, source: str, destination: str, protocol: str) -> Expl
     return found
 
 
+class _Leg(NamedTuple):
+    """A connection's packet as it passes this node, and the sides that are judged here."""
+
+    source: str
+    destination: str
+    port: int
+    judges: tuple[str, ...]
+
+
 class _Explainer:
     """Explains with the objects of one moment."""
 
@@ -101,37 +112,63 @@ class _Explainer:
         return Explanation(self._view.node, source, destination, verdict, flows, found.notes)
 
     def _flow(self, flow: Flow) -> FlowAnswer:
-        judged = self._judge.judge(flow.source, flow.destination, flow.protocol, flow.port)
-        ends = ((judged.egress, flow.source), (judged.ingress, flow.destination))
-        here = [side for side, address in ends if self._is_ours(address)]
-        kernel = self._kernel(flow, tuple(side.direction.lower() for side in here))
-        expected = all(side.allowed for side in here)
+        sent, received = self._judgements(flow)
+        leg = self._leg(flow)
+        sides = {"egress": sent.egress, "ingress": received.ingress}
+        kernel = self._kernel(leg, flow.protocol)
+        expected = all(sides[side].allowed for side in leg.judges)
         return FlowAnswer(
             source=self._end(flow.source),
             destination=self._end(flow.destination),
             port=flow.port,
             protocol=flow.protocol,
-            allowed=judged.allowed,
-            egress=side_answer(self._judge, judged, judged.egress),
-            ingress=side_answer(self._judge, judged, judged.ingress),
+            allowed=sent.egress.allowed and received.ingress.allowed,
+            egress=side_answer(self._judge, sent, sent.egress),
+            ingress=side_answer(self._judge, received, received.ingress),
             kernel=kernel,
             differs=bool(kernel.wrong) or kernel.allowed != expected,
             dialled=flow.dialled,
         )
 
-    def _kernel(self, flow: Flow, judges: tuple[str, ...]) -> KernelAnswer:
+    def _judgements(self, flow: Flow) -> tuple[Judgement, Judgement]:
+        """As the source's node sees it, and the destination's: mostly the same."""
+        received = self._judge.judge(
+            flow.seen_as or flow.source, flow.destination, flow.protocol, flow.port
+        )
+        address, port = flow.through
+        if address:
+            return self._judge.judge(flow.source, address, flow.protocol, port), received
+        if not flow.seen_as:
+            return received, received
+        sent = self._judge.judge(flow.source, flow.destination, flow.protocol, flow.port)
+        return sent, received
+
+    def _leg(self, flow: Flow) -> _Leg:
+        """The part of the way that is this node's to judge."""
+        sent, received = self._is_ours(flow.source), self._is_ours(flow.destination)
+        if not (flow.through[0] or flow.seen_as):
+            sides = (("egress", sent), ("ingress", received))
+            judges = tuple(side for side, ours in sides if ours)
+            return _Leg(flow.source, flow.destination, flow.port, judges)
+        if received or not sent:
+            judges = ("ingress",) if received else ()
+            return _Leg(flow.seen_as or flow.source, flow.destination, flow.port, judges)
+        address, port = flow.through if flow.through[0] else (flow.destination, flow.port)
+        return _Leg(flow.source, address, port, ("egress",))
+
+    def _kernel(self, leg: _Leg, protocol: Protocol) -> KernelAnswer:
         packet = Packet(
-            family_of(flow.source),
-            flow.source,
-            flow.destination,
-            flow.protocol.nft,
-            flow.port,
-            from_node=flow.source in self._local,
+            family_of(leg.source),
+            leg.source,
+            leg.destination,
+            protocol.nft,
+            leg.port,
+            from_node=leg.source in self._local,
         )
         try:
-            return kernel_answer(self._view.node, judges, self._tables.walk(packet))
+            return kernel_answer(self._view.node, leg.judges, self._tables.walk(packet))
         except NftError as error:
-            return unreadable(self._view.node, judges, error)
+            return unreadable(self._view.node, leg.judges, error)
 
     def _wanted(self, key: Key) -> Object | None:
         """What the policy part wants under a key, asked of the loop once."""

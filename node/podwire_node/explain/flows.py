@@ -2,6 +2,7 @@
 
 a pod and a pod        one a family that both have
 a pod and a Service    one an endpoint that the Service may choose for it, and family
+a node's nodePort      the same, chosen by that node (node_ports)
 without a port         one a port that the Service has, or that the pod declares
 """
 
@@ -23,8 +24,9 @@ from podwire_core.objects import (
     ServicePort,
 )
 from podwire_core.snapshot import Snapshot
+from podwire_node.explain.node_ports import NodePort, node_port
 from podwire_node.explain.question import Question, QuestionError
-from podwire_proxy.endpoints import Place, checked, endpoints_of
+from podwire_proxy.endpoints import Checked, Place, checked, endpoints_of
 
 MAX_FLOWS = 200  # of a Service with many endpoints the rest is not judged, which is told
 
@@ -35,13 +37,19 @@ _HEADLESS = "without an address"
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """One connection; destination and port as they are after DNAT. dialled: a Service's words."""
+    """One connection; destination and port as they are after DNAT. dialled: a Service's words.
+
+    through: address and port that it has before, where another node than the source's translates
+    it; "" where none does. seen_as: the source that the destination's node sees.
+    """
 
     source: str
     destination: str
     port: int
     protocol: Protocol
     dialled: str = ""
+    through: tuple[str, int] = ("", 0)
+    seen_as: str = ""
 
 
 @dataclass(frozen=True)
@@ -82,6 +90,8 @@ class _Asked:
 
     def flows(self) -> Iterator[Flow]:
         sources = self._sources(self.question.source)
+        if (at_node := node_port(self.snapshot, self.question)) is not None:
+            return self._by_node_port(sources, at_node)
         service = self._service()
         if service is not None:
             return self._by_service(sources, service)
@@ -188,11 +198,8 @@ class _Asked:
     # --------------------------------------------------------------------- by a Service
 
     def _by_service(self, sources: dict[Family, str], service: Service) -> Iterator[Flow]:
-        slices = [
-            checked(each)
-            for each in self.snapshot.all(EndpointSlice)
-            if each.service == service.name
-        ]
+        slices = self._slices(service)
+        self._note_masquerade(sources, service)
         ports = self._service_ports(service)
         served = False
         for family in FAMILIES:
@@ -213,6 +220,36 @@ class _Asked:
                 "is refused, whatever policies say"
             )
 
+    def _by_node_port(self, sources: dict[Family, str], dialled: NodePort) -> Iterator[Flow]:
+        family = family_of(dialled.address)
+        if family not in sources:
+            return
+        source, service, port = sources[family], dialled.service, dialled.port
+        lists = endpoints_of(self._slices(service), port, family, dialled.place)
+        home = self._home(source)
+        at = _joined(dialled.address, port.node_port)
+        through = (dialled.address, port.node_port) if home != dialled.place.node else ("", 0)
+        for backend in dialled.backends(lists, home):
+            elsewhere = self._home(backend.address) != dialled.place.node
+            yield Flow(
+                source,
+                backend.address,
+                backend.port,
+                port.protocol,
+                f"Service {service.name} {at}",
+                through,
+                dialled.address if elsewhere else "",
+            )
+
+    def _home(self, address: str) -> str:
+        """The node of the pod that has an address; "" where none has."""
+        pod = self.owner(address)
+        return pod.spec.node_name if pod else ""
+
+    def _slices(self, service: Service) -> list[Checked]:
+        slices = self.snapshot.all(EndpointSlice)
+        return [checked(each) for each in slices if each.service == service.name]
+
     def _service_ports(self, service: Service) -> list[ServicePort]:
         port, protocol = self.question.port, self.question.protocol
         every = service.spec.ports or ()
@@ -222,10 +259,19 @@ class _Asked:
             if port in {None, row.port, row.name} and protocol in {None, row.protocol}
         ]
         if not found:
-            known = ", ".join(f"{row.name} {row.port}/{row.protocol}".strip() for row in every)
+            known = ", ".join(map(_port_words, every))
             wanted = f"port {'/'.join(map(str, filter(None, (port, protocol))))}"
             raise QuestionError(f"Service {service.name} has no {wanted}: it has {known or 'none'}")
         return found
+
+    def _note_masquerade(self, sources: dict[Family, str], service: Service) -> None:
+        """Who is no pod comes in by a node, which may put itself in place of the source."""
+        if any(self.owner(source) for source in sources.values()):
+            return
+        self.notes.append(
+            f"{self.question.source} is no pod: the node that it dials {service.name} by puts its "
+            "own address in its place for endpoints elsewhere; judge that one as SRC, too"
+        )
 
     def _dialled(self, service: Service, family: Family) -> str:
         """The Service's address that is dialled; "" where it has none of this family."""
@@ -249,6 +295,11 @@ def _addresses(service: Service) -> tuple[str, ...]:
     """Every address that leads to a Service, from inside."""
     balancers = (row.ip for row in service.status.load_balancer.ingress or () if row.ip)
     return (*service.cluster_ips, *(service.spec.external_ips or ()), *balancers)
+
+
+def _port_words(row: ServicePort) -> str:
+    at_nodes = f", at nodes {row.node_port}" if row.node_port else ""
+    return f"{row.name} {row.port}/{row.protocol}{at_nodes}".strip()
 
 
 def _one(service: Service) -> str:

@@ -80,19 +80,22 @@ class Drops:
         try:
             nflog = NfLog(LOG_GROUP)
         except NfLogError as error:
-            if not self.problem:
-                _log.warning("drops are not seen: %s", error)
-            self.problem = f"policy: drops are not seen: {error}"
+            self._deafen(error)
             return None
         self.problem = ""
         return nflog
+
+    def _deafen(self, error: Exception) -> None:
+        if not self.problem:
+            ours = None if isinstance(error, NfLogError) else error  # whose traceback helps
+            _log.warning("drops are not seen: %s", error, exc_info=ours)
+        self.problem = f"policy: drops are not seen: {error}"
 
     def _work(self, nflog: NfLog | None) -> None:
         """Until told to end. Who listens in our place tells nobody when it ends: look again."""
         while True:
             if nflog is not None:
-                with closing(nflog):
-                    self._hear(nflog)
+                self._hear(nflog)
             if self._over(_AGAIN_S if self.problem else 0):
                 return
             nflog = self._listen()
@@ -108,18 +111,17 @@ class Drops:
         return {each for each, _ in poll.poll(None if seconds is None else seconds * 1000)}
 
     def _hear(self, nflog: NfLog) -> None:
-        """Until told to end, or the kernel tells no more."""
+        """Until told to end, or the kernel tells no more; whatever happens is a problem at most."""
         heard = 0
-        while self._ending not in self._readable(nflog.fileno(), self._ending):
-            try:
-                logged = nflog.read()
-            except NfLogError as error:
-                _log.warning("drops are not seen: %s", error)
-                self.problem = f"policy: drops are not seen: {error}"
-                return
-            self._lose(nflog.lost - heard)
-            heard = nflog.lost
-            self._keep(logged)
+        try:
+            with closing(nflog):
+                while self._ending not in self._readable(nflog.fileno(), self._ending):
+                    logged = nflog.read()
+                    self._lose(nflog.lost - heard)
+                    heard = nflog.lost
+                    self._keep(logged)
+        except Exception as error:  # noqa: BLE001 - this thread listens again, and nobody else does
+            self._deafen(error)
 
     def _keep(self, logged: Sequence[Logged]) -> None:
         """Put records into the ring; nothing that a packet can say ends this thread."""

@@ -10,9 +10,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from msgspec import structs
+
 from podwire_core.nflog import Logged
 from podwire_core.objects import PolicyType, Protocol
 from podwire_core.selectors import EVERYTHING
+from podwire_node.observe import cut
 from podwire_node.observe.packet import ICMP, ICMPV6, SCTP, TCP, UDP, Message, Packet, Ports, parse
 from podwire_node.observe.record import (
     IP,
@@ -61,9 +64,9 @@ def make(logged: Logged, ground: Ground) -> Record | None:
     kind = reason.kind if reason else None
     direction = (reason.direction if reason else None) or _local_side(packet, ground)
     number, word = _DENIED_BY_RULE if kind is Kind.DENIED else _DENIED
-    denied_by = tuple(map(_denied_by, reason.policies[:MAX_POLICIES])) if reason else ()
+    denied_by = _denying(reason)
     judgement = _judged(ground.judge, packet)
-    return Record(
+    record = Record(
         time=_rfc3339(logged.seconds),
         verdict="DROPPED",
         drop_reason=number,
@@ -84,6 +87,7 @@ def make(logged: Logged, ground: Ground) -> Record | None:
         nearest_miss=_nearest(reason, judgement, ground),
         chain=logged.prefix,
     )
+    return _cut(record, packet, ground) if kind is Kind.CUT else record
 
 
 # ------------------------------------------------------------------------------ what it was
@@ -157,8 +161,21 @@ def _local_side(packet: Packet, ground: Ground) -> PolicyType | None:
 # --------------------------------------------------------------------------------------- why
 
 
-def _denied_by(policy: PolicyName) -> DeniedBy:
-    return DeniedBy(policy.name.name, policy.kind, policy.name.namespace)
+def _denying(reason: Reason | None) -> tuple[DeniedBy, ...]:
+    policies = reason.policies[:MAX_POLICIES] if reason else ()
+    return tuple(DeniedBy(each.name.name, each.kind, each.name.namespace) for each in policies)
+
+
+def _cut(record: Record, packet: Packet, ground: Ground) -> Record:
+    """With who denies it now, which its chain does not name."""
+    found = cut.verdict(ground.judge, _judged(ground.judge, cut.as_begun(packet)))
+    return structs.replace(
+        record,
+        egress_denied_by=found.denied_by(PolicyType.EGRESS)[:MAX_POLICIES],
+        ingress_denied_by=found.denied_by(PolicyType.INGRESS)[:MAX_POLICIES],
+        reason=found.sentence,
+        nearest_miss=found.nearest,
+    )
 
 
 def _judged(judge: Judge, packet: Packet) -> Judgement | None:
@@ -190,8 +207,6 @@ def _sentence(
 ) -> str:
     if reason is None:
         return "by a chain that is no more: the policies have changed since"
-    if reason.kind is Kind.CUT:
-        return "this connection is older than policies that do not allow it"
     if reason.kind is Kind.BORROWED:
         return f"a pod of this node sent it under {packet.source}, which is not its own address"
     if reason.kind is Kind.DENIED:

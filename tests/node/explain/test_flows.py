@@ -174,3 +174,44 @@ def test_an_agent_that_reads_no_services_says_so() -> None:
     rows = [row for row in small_shop.documents() if row["kind"] != "Service"]
     with pytest.raises(QuestionError, match="; no Service is known to this agent"):
         asked(small_shop.snapshot(rows), "shop/web", "shop/nothing:80")
+
+
+def with_node_port(**fields: object) -> Snapshot:
+    rows = small_shop.documents()
+    for row in rows:
+        if row["kind"] == "Service":
+            row["spec"]["ports"][0]["nodePort"] = 30080
+            row["spec"].update(fields)
+    return small_shop.snapshot(rows)
+
+
+def seen(found: Flows) -> list[tuple[str, str, tuple[str, int]]]:
+    """Endpoint, whom it sees, what its client's node sees."""
+    return [(each.destination, each.seen_as or each.source, each.through) for each in found.flows]
+
+
+def test_endpoints_see_the_address_of_the_node_that_was_dialled_unless_they_are_on_it() -> None:
+    ends = [address(f"shop/{name}") for name in ("api-1", "api-2")]  # both on node2
+    for node, source in (("192.168.77.1", "192.168.77.1"), ("192.168.77.2", "203.0.113.9")):
+        found = asked(with_node_port(), "203.0.113.9", f"{node}:30080")
+        assert seen(found) == [(end, source, (node, 30080)) for end in ends]
+        assert {each.dialled for each in found.flows} == {f"Service shop/api {node}:30080"}
+
+
+def test_a_pod_that_dials_its_own_node_is_translated_before_its_policies_judge() -> None:
+    home = small_shop.PODS["shop/web"][0]
+    found = asked(with_node_port(), "shop/web", f"192.168.77.{home[-1]}:30080")
+    assert {each.through for each in found.flows} == {("", 0)}
+
+
+def test_the_world_gets_by_a_local_nodes_port_the_endpoints_of_that_node_alone() -> None:
+    snapshot = with_node_port(externalTrafficPolicy="Local")
+    found = asked(snapshot, "203.0.113.9", "192.168.77.2:30080")
+    assert {each.seen_as for each in found.flows} == {""}
+    with pytest.raises(QuestionError, match="Service shop/api has no endpoint on node1"):
+        asked(snapshot, "203.0.113.9", "192.168.77.1:30080")
+
+
+def test_who_is_no_pod_hears_that_a_node_may_stand_in_its_place() -> None:
+    (note,) = asked(small_shop.snapshot(), "203.0.113.9", "shop/api:80").notes
+    assert "puts its own address in its place" in note

@@ -116,6 +116,26 @@ def test_of_a_cut_connection_the_direction_is_that_of_the_pod_here() -> None:
     assert record(ip(DB, FRONTEND, 6, tcp(80, 1)), "cut", cut=cut).traffic_direction == "EGRESS"
 
 
+def test_a_cut_connection_names_who_denies_it_now_also_by_its_answers() -> None:
+    cut = Reason("cut", Kind.CUT)
+    asked = record(ip(FRONTEND, DB, 6, tcp(41320, 5432, 0x10)), "cut", cut=cut)
+    answer = record(ip(DB, FRONTEND, 6, tcp(5432, 41320, 0x10)), "cut", cut=cut)
+    for found in (asked, answer):
+        assert found.reason == (
+            "this connection is older than policies that do not allow it: NetworkPolicy shop/db "
+            "isolates pod shop/db for ingress and does not allow it"
+        )
+        assert [each.name for each in found.ingress_denied_by] == ["db"]
+        assert found.egress_denied_by == ()
+        assert found.nearest_miss.startswith("NetworkPolicy shop/db ingress[0] allows port 5432")
+
+
+def test_a_cut_connection_that_is_allowed_by_now_names_nobody() -> None:
+    found = record(ip(DB, FRONTEND, 6, tcp(41320, 80, 0x10)), "cut", cut=Reason("cut", Kind.CUT))
+    assert found.reason == "this connection is older than policies that do not allow it"
+    assert (found.ingress_denied_by, found.nearest_miss) == ((), "")
+
+
 def test_a_chain_that_is_no_more_is_told_as_such() -> None:
     found = record(ip(FRONTEND, DB, 6, tcp(1, 80)), "egress-of-yesterday")
     assert "a chain that is no more" in found.reason

@@ -61,7 +61,7 @@ def test_a_call_waits_until_its_pod_is_in_force(
 def test_a_call_says_what_it_waited_for_in_vain(
     admission: Admission, pool: ThreadPoolExecutor
 ) -> None:
-    call = admitted(admission, pool, 0.3)
+    call = admitted(admission, pool, 2)
     heard(admission).awaited = "the end of the world"
     with pytest.raises(TryAgain, match="the end of the world"):
         call.result(10)

@@ -209,7 +209,7 @@ def test_a_pod_nobody_told_of_goes_on_after_a_while_denied_until_known(
     caplog: pytest.LogCaptureFixture,
     some: KubernetesObject,
 ) -> None:
-    monkeypatch.setattr("podwire_node.cni.admission.admission.PATIENCE", 0.2)
+    monkeypatch.setattr("podwire_node.cni.admission.admission.PATIENCE", 2.0)
     site.hand_out(site.read(some))
     site.sync()
     assert not site.is_open
@@ -231,7 +231,7 @@ def test_a_pod_nobody_told_of_goes_on_after_a_while_denied_until_known(
 def test_a_pod_that_is_not_in_the_kernel_in_time_gets_no_network(
     site: Site, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("podwire_node.cni.admission.admission.PATIENCE", 0.2)
+    monkeypatch.setattr("podwire_node.cni.admission.admission.PATIENCE", 2.0)
     site.hand_out(site.read(policy()))
     site.sync()
     call = pool.submit(site.attached.admission.admit, LEASE, time.monotonic() + 10)
@@ -245,7 +245,7 @@ def test_a_pod_that_is_not_in_the_kernel_in_time_gets_no_network(
 def test_a_pod_nobody_told_of_is_let_go_when_it_leaves(
     site: Site, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("podwire_node.cni.admission.admission.PATIENCE", 0.2)
+    monkeypatch.setattr("podwire_node.cni.admission.admission.PATIENCE", 2.0)
     site.hand_out(site.read(policy()))
     site.sync()
     assert coming(site, pool, "u2").result(10) is None
