@@ -2,7 +2,7 @@
 
 ```
  stateDir/              0700
-   leases.db            0600   tables leases, ports, frontiers
+   leases.db            0600   tables leases, ports, uids, frontiers
    leases.db-wal, -shm         while somebody has it open
    leases.boot                 the boot id that leases.db is of
 ```
@@ -38,7 +38,7 @@ from podwire_cni.state_dir import create_private, locked, read_text, replace_tex
 FILE_NAME = "leases.db"
 BOOT_NAME = "leases.boot"
 
-_LAYOUT = 2  # PRAGMA user_version; an older podwire's files have 0
+_LAYOUT = 3  # PRAGMA user_version; an older podwire's files have 0
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS leases (
     address   TEXT PRIMARY KEY,
@@ -63,6 +63,13 @@ CREATE TABLE IF NOT EXISTS ports (
     container      TEXT NOT NULL,
     interface      TEXT NOT NULL,
     PRIMARY KEY (protocol, host_port, host_ip)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS uids (
+    container TEXT NOT NULL,
+    interface TEXT NOT NULL,
+    network   TEXT NOT NULL,
+    uid       TEXT NOT NULL,
+    PRIMARY KEY (container, interface, network)
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS openers ON ports (container, interface, network);
 CREATE TABLE IF NOT EXISTS frontiers (range TEXT PRIMARY KEY, address TEXT NOT NULL) WITHOUT ROWID;

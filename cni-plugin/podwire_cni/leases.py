@@ -46,6 +46,7 @@ class Lease:
 
     pod: "namespace/name", or the container's id.  addresses: in the order of the configuration's
     ranges where these are known, else IPv4 first.  allocated: seconds since the epoch.
+    uid: of the Kubernetes Pod, "" where no ADD has said it, or an older podwire's alone.
     """
 
     attachment: Attachment
@@ -53,6 +54,7 @@ class Lease:
     addresses: tuple[IPAddress, ...]
     ports: tuple[PortMapping, ...] = ()
     allocated: float = 0.0
+    uid: str = ""
 
 
 @functools.cache
@@ -107,11 +109,12 @@ class Leases:
         *,
         wanted: Sequence[IPAddress] = (),
         ports: Sequence[PortMapping] = (),
+        uid: str = "",
     ) -> Lease:
         """Lease one address of each range and every port, or nothing of it.
 
         Idempotent: an attachment that holds addresses of these very ranges keeps them.
-        pod: "namespace/name", for people.  cooldown: seconds.
+        pod: "namespace/name", for people.  cooldown: seconds.  uid: see Lease; "" says nothing.
         wanted: at most one address of each range, taken even while it rests.
         Raises AddressesExhausted that counts what the range is used for, AddressTaken or PortTaken
         that names the holder, BadConfig for a wanted address outside of the ranges.
@@ -124,6 +127,9 @@ class Leases:
                 held = self._allocate(ranges, cooldown, wanted)
                 self._insert(attachment, pod, held)
             self._ports.claim(attachment, pod, ports)
+            if uid:
+                owner = key(attachment)
+                self._file.write("INSERT OR REPLACE INTO uids VALUES (?, ?, ?, ?)", [(*owner, uid)])
             lease = self._leases(OWNED, key(attachment))[0]
         return _arranged(lease, ranges)
 
@@ -220,18 +226,19 @@ class Leases:
     def _leases(self, owner: str, values: Row) -> list[Lease]:
         """The leases of the owners that meet a condition, sorted, IPv4 addresses first."""
         held: dict[Attachment, list[IPAddress]] = defaultdict(list)
-        known: dict[Attachment, tuple[str, float]] = {}
-        for *owned_by, pod, address, allocated in self._file.rows(
-            "SELECT network, container, interface, pod, address, allocated FROM leases"  # noqa: S608 - constants
+        known: dict[Attachment, tuple[str, float, str]] = {}
+        for *owned_by, pod, address, allocated, uid in self._file.rows(
+            "SELECT network, container, interface, pod, address, allocated, coalesce(uid, '')"  # noqa: S608 - constants
+            " FROM leases LEFT JOIN uids USING (container, interface, network)"
             f" WHERE {owner} AND released IS NULL",
             values,
         ):
             attachment = Attachment(*owned_by)
             held[attachment].append(self._file.address(address))
-            known[attachment] = (pod, self._file.time("allocated", allocated))
+            known[attachment] = (pod, self._file.time("allocated", allocated), str(uid))
         ports = self._ports.of(owner, values)
         return [
-            Lease(one, known[one][0], _ordered(held[one], ()), tuple(ports[one]), known[one][1])
+            Lease(one, known[one][0], _ordered(held[one], ()), tuple(ports[one]), *known[one][1:])
             for one in sorted(held, key=words)
         ]
 
@@ -254,6 +261,7 @@ class Leases:
             f"UPDATE leases SET released = ? WHERE {_HELD}",  # noqa: S608 - a constant
             [(self._clock(), *key(attachment))],
         )
+        self._file.write(f"DELETE FROM uids WHERE {OWNED}", [key(attachment)])  # noqa: S608 - a constant
         self._ports.give_up(attachment)
 
 

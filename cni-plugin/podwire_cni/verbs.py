@@ -95,6 +95,7 @@ def add(call: Call) -> JsonObject:
         ExitStack() as undo,
     ):
         attachment = call.attachment(config.network)
+        uid = environment.args.get("K8S_POD_UID", "")
         before = leases.find(attachment)
         lease = leases.acquire(
             attachment,
@@ -103,11 +104,12 @@ def add(call: Call) -> JsonObject:
             config.cooldown,
             wanted=config.runtime.addresses,
             ports=config.runtime.ports,
+            uid=uid,
         )
         undo.callback(_undo, call.host, leases, attachment)
         if before is not None and before.addresses != lease.addresses:
             call.host.forget(before)  # the ranges changed between two ADDs
-        call.host.admit(lease, call.deadline, environment.args.get("K8S_POD_UID", ""))
+        call.host.admit(lease, call.deadline, uid)
         plan = _plan(lease, config, config.runtime.mac, config.mtu or default_mtu())
         netlink.apply(plan, netns)
         _require_kept(leases, lease)

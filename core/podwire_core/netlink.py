@@ -119,6 +119,11 @@ class Conversation:
         finally:
             deque(answers, 0)
 
+    def ask(self, question: Message) -> bytes:
+        """The body of the one message that answers; no answer is an error of the kernel's."""
+        self._socket.send(self._pack(question, REQUEST | ACK))
+        return b"".join(self._answers())
+
     def tell(self, messages: Sequence[Message]) -> list[int]:
         """Send messages in one datagram; the errno of each that was refused, in their order.
 

@@ -47,7 +47,7 @@ class Reader:
         self.errors += batch.errors
         self.synced = batch.synced
 
-    def until(self, fact: str, holds: Callable[[], bool], seconds: float = 15) -> None:
+    def until(self, fact: str, holds: Callable[[], bool], seconds: float = 60) -> None:
         def read_on() -> bool:
             self.read()
             return holds()

@@ -211,3 +211,32 @@ def test_who_may_not_is_told_what_is_needed(home: Netns) -> None:
     told = home.run("unshare", "--user", "--map-root-user", sys.executable, "-c", program)
     assert told.startswith("ConntrackError ")
     assert "CAP_NET_ADMIN" in told
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_connection_is_found_by_its_packets_and_their_answers(
+    conntrack: Conntrack, family: Family
+) -> None:
+    here = LOOPBACK[family]
+    send(here, 1053, 5353)
+    for ends in ((here, 5353, here, 1053), (here, 1053, here, 5353)):
+        found = conntrack.find(UDP, *ends)
+        assert found is not None
+        assert (found.source_port, found.reply_port) == (5353, 1053)
+    assert conntrack.find(UDP, here, 5353, here, 1054) is None
+    assert conntrack.find(6, here, 5353, here, 1053) is None
+
+
+def test_a_connection_is_found_by_who_answers_in_place_of_who_was_dialled(
+    home: Netns, conntrack: Conntrack
+) -> None:
+    home.run(
+        "nft",
+        "add table ip turning; "
+        "add chain ip turning out { type nat hook output priority -100; }; "
+        "add rule ip turning out ip daddr 127.0.0.9 udp dport 53 dnat to 127.0.0.1:1053",
+    )
+    send("127.0.0.9", 53, 5353)
+    found = conntrack.find(UDP, "127.0.0.1", 1053, "127.0.0.1", 5353)
+    assert found is not None
+    assert unpacked(found.destination) == "127.0.0.9"

@@ -61,8 +61,8 @@ def test_a_server_without_the_kind_is_no_error_and_holds_up_nothing(plane: Contr
     elsewhere = Resource(ServiceCIDR, "/apis/networking.k8s.io/v9/servicecidrs", optional=True)
     began = time.monotonic()
     with following(plane, resources=[*OF_PROXY[:2], elsewhere]) as reader:
-        reader.until("everything was read", lambda: reader.synced, 10)
-        assert time.monotonic() - began < 2, "it is not asked REFUSALS times before"
+        reader.until("everything was read", lambda: reader.synced)
+        assert time.monotonic() - began < 3, "it is not asked REFUSALS times before"
         assert reader.has(Service, "kubernetes")
         assert reader.unread == {}
         assert reader.waiting == ()
@@ -79,10 +79,10 @@ def test_a_kind_that_a_server_learns_is_found(plane: ControlPlane) -> None:
         definition = crd()
         path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
         plane.request("POST", path, definition)
-        reader.until("it is served", lambda: served(plane), 20)
+        reader.until("it is served", lambda: served(plane))
         body = {"apiVersion": "example.com/v1", "kind": "Later", "metadata": {"name": "one"}}
         plane.request("POST", "/apis/example.com/v1/later", body)
-        reader.until("it was found", lambda: reader.has(ServiceCIDR, "one", ""), 40)
+        reader.until("it was found", lambda: reader.has(ServiceCIDR, "one", ""))
         assert reader.told("404") == []  # while it comes it says 429: it is being set up
 
 
@@ -118,7 +118,7 @@ def test_a_kind_that_is_forbidden_is_told_once_and_holds_up_nothing(
     token = plane.account("no-ranges", RULES)
     kubeconfig = plane.write_kubeconfig(tmp_path / "config", {"token": token})
     with following(plane, kubeconfig) as reader:
-        reader.until("the rest was read", lambda: reader.synced, 10)
+        reader.until("the rest was read", lambda: reader.synced)
         assert reader.unread == {}
         (standing,) = reader.standing
         assert standing.object == "ServiceCIDR", "else it would say that the server is away"
@@ -127,7 +127,7 @@ def test_a_kind_that_is_forbidden_is_told_once_and_holds_up_nothing(
         rules = [*RULES, {**CIDR_RULE, "verbs": ["list", "watch"]}]
         path = "/apis/rbac.authorization.k8s.io/v1/clusterroles/no-ranges"
         plane.request("PATCH", path, {"rules": rules})
-        reader.until("it is read", lambda: reader.has(ServiceCIDR, "kubernetes", ""), 40)
+        reader.until("it is read", lambda: reader.has(ServiceCIDR, "kubernetes", ""))
         reader.until("nothing stands", lambda: reader.standing == ())
         assert len(reader.told("going on without")) == 1
 

@@ -10,8 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from scratch import until
 
-from podwire_lab.machine import cluster, daemons
+from podwire_core.objects import Pod
+from podwire_lab.machine import cluster, daemons, namespaces
+from podwire_lab.show import reachability
 from podwire_lab.topology import Lab, plan_lab
 
 SHOP = Path(__file__).parents[2] / "examples" / "shop"
@@ -58,6 +61,73 @@ def test_a_node_that_is_not_there_is_told_with_those_that_are(lab: Lab) -> None:
     code, output = ask(lab, "node9", "explain", "a/b", "c/d")
     assert code == 1
     assert "has no node 'node9': it has node1, node2" in output
+
+
+def test_a_drop_is_found_on_whatever_node_it_was_made(lab: Lab) -> None:
+    """Ingress is dropped on the receiver's node: whoever asks all nodes need not know which."""
+    pod = namespaces.pod_netns(lab.name, "default", "visitor")
+    snapshot = reachability.as_agents_see(lab)
+    homes = {}
+    for target in snapshot.all(Pod):
+        if target.labels.get("app") == "api":
+            reachability.probe(pod, [("tcp", target.ips[0], 8080)])
+            homes[target.name.name] = target.spec.node_name
+    assert len(set(homes.values())) == 2
+    question = ("observe", "--pod", "default/visitor", "--port", "8080", "--last", "50", "--json")
+
+    def heard() -> dict[str, str]:
+        code, output = ask(lab, "all", *question)
+        assert code == 0
+        flows = [json.loads(line) for line in output.splitlines()]
+        assert [each["time"] for each in flows] == sorted(each["time"] for each in flows)
+        return {each["destination"]["pod_name"]: each["node_name"] for each in flows}
+
+    until("each pod's node tells of it", lambda: heard() == homes)
+    code, output = ask(lab, "node1,node2", *question[:-1])
+    assert code == 0
+    assert " node1 default/visitor" in output
+    assert " node2 default/visitor" in output
+
+
+def test_of_several_nodes_those_answer_that_have_an_end(lab: Lab) -> None:
+    code, output = ask(lab, "all", "explain", "visitor", "data/database", "--json")
+    nodes = [each.name for each in lab.nodes]
+    homes = {str(pod.name): pod.spec.node_name for pod in reachability.as_agents_see(lab).all(Pod)}
+    ends = {homes["default/visitor"], homes["data/database-0"]}
+    decoder, answers = json.JSONDecoder(), []
+    while output.strip():
+        answer, end = decoder.raw_decode(output.lstrip())
+        answers.append(answer)
+        output = output.lstrip()[end:]
+    assert code == 1
+    assert [each["node"] for each in answers] == [node for node in nodes if node in ends]
+
+
+@pytest.mark.parametrize("node", ["node1", "node2"])
+def test_a_nodes_port_is_judged_as_its_endpoints_see_it(lab: Lab, node: str) -> None:
+    """What the kernel does with each, and what the text says, never differ."""
+    address = next(each.ips[0] for each in lab.nodes if each.name == node)
+    for asked in lab.nodes:
+        question = ("explain", "visitor", f"{address}:30080", "--json")
+        code, output = ask(lab, asked.name, *question)
+        assert code in {0, 1}, output
+        flows = json.loads(output)["flows"]
+        assert {each["dialled"] for each in flows} == {f"Service shop/frontend {address}:30080"}
+        assert {each["seenAs"] for each in flows} == {"", address}
+
+
+def test_an_agent_that_does_not_run_is_told_with_what_starts_it(lab: Lab) -> None:
+    node = lab.nodes[1]
+    daemons.stop_agent(lab, node)
+    try:
+        code, output = ask(lab, node.name, "observe")
+        assert code == 2
+        assert f"podwire lab agent start {node.name} --name {lab.name}" in output
+        code, output = ask(lab, "all", "observe", "--json")
+        assert code == 0
+        assert "is not asked" in output
+    finally:
+        cluster.restart_agent(lab, node.name)
 
 
 def test_the_questions_own_mistakes_are_passed_on(lab: Lab) -> None:

@@ -46,11 +46,11 @@ def test_tenants_are_apart_as_soon_as_the_cluster_knows_the_kind(tenants: Lab) -
         found = reached(tenants)
         return found["denied"] == DENIED and found["differences"] == []
 
-    until("all policies are known, and in force", in_force, 60)
+    until("all policies are known, and in force", in_force)
     kubectl(tenants, "delete", "-f", "-", stdin=json.dumps(definition))
 
     def only_the_tenants_own() -> bool:
         found = reached(tenants)
         return found["denied"] == OWN and found["differences"] == []
 
-    until("what the kind brought went with it", only_the_tenants_own, 60)
+    until("what the kind brought went with it", only_the_tenants_own)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
 
+import cluster_policy_kind as kind
 import pytest
 from control_plane import ADDRESS, ControlPlane, control_plane
 from scratch import Netns, until
@@ -149,6 +150,29 @@ class Site:
 
     def tables(self) -> str:
         return self.netns.run("nft", "list", "tables")
+
+    def make_pod(self, name: str, address: str) -> None:
+        """A pod of our node, as the API server has it; it runs nowhere."""
+        pods = "/api/v1/namespaces/default/pods"
+        container = {"name": "only", "image": "none"}
+        spec = {"nodeName": self.node, "containers": [container]}
+        self.plane.request("POST", pods, {"metadata": {"name": name}, "spec": spec})
+        status = {"phase": "Running", "podIP": address, "podIPs": [{"ip": address}]}
+        self.plane.request("PATCH", f"{pods}/{name}/status", {"status": status})
+
+    def denies(self) -> bool:
+        """Whether a ClusterNetworkPolicy of the tier Admin is in force."""
+        return "chain admin-egress-" in self.netns.run("nft", "list", "ruleset")
+
+    def waits(self) -> str:
+        """What it waits for, in words."""
+        return " ".join(map(str, self.status().get("waiting", ())))
+
+    def may(self, kubeconfig: Path, resource: str) -> bool:
+        """Whether the server lets this token list them; it learns of roles a moment later."""
+        kubectl = [str(self.plane.programs / "kubectl"), "--kubeconfig", str(kubeconfig)]
+        asked = ("auth", "can-i", "list", f"{resource}.policy.networking.k8s.io")
+        return "yes" in self.plane.netns.run(*kubectl, *asked, check=False)
 
 
 @pytest.fixture
@@ -375,24 +399,66 @@ def test_an_api_server_that_went_away_is_no_source_to_be_in_sync_with(site: Site
     until("it is in sync again", lambda: site.status()["in_sync"], seconds=60)
 
 
-def test_what_it_may_not_read_is_named_and_the_rest_goes_on(site: Site) -> None:
+@pytest.mark.parametrize("unread", ["NetworkPolicy", "ClusterNetworkPolicy"])
+def test_what_it_may_not_read_is_named_and_the_rest_goes_on(site: Site, unread: str) -> None:
     """All the rights that an agent needs, but one: a Service goes on, policies stay as they are."""
     site.make_node(site.node, "10.244.8.0/24", address="192.168.90.11")
-    site.make_node("tilted", address="no-address")
+    tilted = f"tilted-by-{unread.lower()}"  # an event each, in one cluster
+    site.make_node(tilted, address="no-address")
     site.netns.run("nft", "add table ip podwire-policy { chain theirs { } ; }")
-    rules = [rule for rule in RIGHTS if "networkpolicies" not in rule["resources"]]
+    resource = unread.lower().replace("policy", "policies")
+    rules = [rule for rule in RIGHTS if resource not in rule["resources"]]
     with account(site, rules) as kubeconfig:
         site.start("--kubeconfig", str(kubeconfig))
         until("Services are served", lambda: "podwire-proxy" in site.tables(), seconds=20)
-        until("the event was sent", lambda: len(site.events("tilted")) == 1)
+        until("the event was sent", lambda: len(site.events(tilted)) == 1)
         until("it says what it waits for", lambda: bool(site.status().get("waiting")))
         status = site.status()
         assert not status["ready"]
         assert not status["in_sync"]
-        assert status["waiting"][0].startswith("NetworkPolicy: ")
-        assert any("forbidden" in row and "networkpolicies" in row for row in status["problems"])
+        assert status["waiting"][0].startswith(f"{unread}: ")
+        assert any("forbidden" in row and f'"{resource}"' in row for row in status["problems"])
         assert "theirs" in site.netns.run("nft", "list", "table", "ip", "podwire-policy")
         assert site.condition() == {}, "pods may not come where no policy would hold them"
+
+
+def test_what_administrators_deny_stays_denied_until_it_is_known_to_be_gone(site: Site) -> None:
+    """A role without the right (403) says nothing of policies; a server without the kind does."""
+    kind.teach(site.plane)
+    kind.apply(site.plane, "jail", JAIL)
+    site.make_node(site.node, "10.244.8.0/24", address="192.168.90.11")
+    site.make_pod("jailed", "10.244.8.9")
+    role = f"/apis/rbac.authorization.k8s.io/v1/clusterroles/{site.node}"
+    with account(site, RIGHTS) as kubeconfig:
+        options = ("--kubeconfig", str(kubeconfig), "--components", "policy")
+        site.start(*options)
+        site.ready()
+        until("it is denied", site.denies)
+        site.stop()
+        less = [rule for rule in RIGHTS if "clusternetworkpolicies" not in rule["resources"]]
+        site.plane.request("PATCH", role, {"rules": less})
+        until("the role is less", lambda: not site.may(kubeconfig, "clusternetworkpolicies"))
+        site.start(*options)
+        until("it says what it lacks", lambda: "clusternetworkpolicies" in site.waits())
+        assert site.denies()
+        site.plane.request("PATCH", role, {"rules": RIGHTS})
+        until("it is ready", lambda: site.status()["ready"], seconds=40)
+        assert site.denies()
+        site.stop()
+        kind.unteach(site.plane)
+        site.start(*options)
+        until("it doubts the first answer", lambda: "404" in site.log())
+        assert site.denies()
+        site.ready()
+        until("nothing denies it", lambda: not site.denies())
+
+
+JAIL = {
+    "tier": "Admin",
+    "priority": 1,
+    "subject": {"namespaces": {}},
+    "egress": [{"action": "Deny", "to": [{"networks": ["192.0.2.0/24"]}]}],
+}
 
 
 def test_these_rights_are_all_it_needs(site: Site) -> None:

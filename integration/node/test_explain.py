@@ -120,6 +120,10 @@ def test_the_rule_that_drops_tells_how_much_it_has_dropped(standing: Shop) -> No
 
 
 def test_what_someone_else_changed_is_mended_before_anyone_is_answered(shop: Shop) -> None:
+    """Whatever explain looks at first, it looks again while text and kernel differ.
+
+    The repair is due at once: three of them are far from what Pace lets go without a wait.
+    """
     node, agent = shop.nodes["node1"], shop.agents["node1"]
     for _ in range(3):
         agent.send_signal(signal.SIGSTOP)

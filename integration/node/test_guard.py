@@ -16,6 +16,7 @@ import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import crafted
 import pytest
@@ -26,6 +27,7 @@ from raw_pods import Eye, Gun, wrapped
 from scratch import Netns, until
 
 from podwire_core.family import FAMILIES, Family
+from podwire_node.control.client import AgentClient
 
 PODS = {
     "victim": ("10.244.1.200", "fd00:10:244:1::200"),
@@ -170,6 +172,22 @@ def test_a_pod_sends_under_its_own_address_whatever_the_state(start: Start) -> N
     scene.unguard()
     for _, cases in (borrowed[0], borrowed[3]):  # the friend's
         assert arrived(scene, cases) == list(cases)
+
+
+def test_a_borrowed_address_is_told_of_by_observe(start: Start) -> None:
+    scene = start("direct", "cni,policy")
+    client = AgentClient(scene.node.folder / "run/control.sock")
+    source, target = PODS["friend"][1], PODS["victim"][1]
+    with scene.gun() as gun:
+        gun(crafted.datagram(Way(source, target, 40000, 80), next(numbers)))
+
+    def flows() -> list[dict[str, Any]]:
+        return [each for each in client.ask("observe", {"last": 99}) if each["kind"] == "borrowed"]
+
+    until("it is told", lambda: len(flows()) == 1)
+    (flow,) = flows()
+    assert flow["IP"]["source"] == source
+    assert "which is not its own address" in flow["reason"]
 
 
 def heard(scene: Scene, way: Way) -> bool:

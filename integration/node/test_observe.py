@@ -32,8 +32,10 @@ import packet_site
 import pytest
 from crafted import Way
 from packet_site import OUTSIDE, Site
+from packet_stage import one_processor
 from scratch import Netns, until
 
+from podwire_core.family import FAMILIES, family_of
 from podwire_node.control.client import AgentClient
 from podwire_node.control.errors import ControlError
 
@@ -48,6 +50,9 @@ SITE = Site(
     outside=("203.0.113.9", "2001:db8::9"),
 )
 PROTOCOLS = ("TCP", "UDP", "SCTP", "ICMP")
+V4, V6 = FAMILIES
+#: Protocols and extension headers; of IPv6 those that the kernel looks into at the destination.
+RUBBISH = {V4: (0, 43, 44, 51, 60, 132, 255), V6: (51, 60, 132, 255)}
 Flow = dict[str, Any]
 
 
@@ -100,7 +105,7 @@ class Place:
         inside = ["nsenter", f"--net=/run/netns/{self.netns['n1'].name}"]
         with (self.folder / "agent.log").open("ab") as log:
             self.agents.append(subprocess.Popen([*inside, *command], stderr=log))
-        until("the agent is ready", lambda: self.status().get("ready", False), 30)
+        until("the agent is ready", lambda: self.status().get("ready", False))
 
     def status(self) -> dict[str, Any]:
         try:
@@ -288,7 +293,7 @@ def test_an_address_that_no_pod_has_is_named_as_unknown(place: Place) -> None:
 def test_a_connection_that_is_cut_is_named_as_older_than_its_policies(place: Place) -> None:
     place.start("--existing-connections", "recheck")
     here, there = next(ends("locked", "db"))
-    way = Way(here, there, 4000, 53)
+    way = Way(here, there, 40000, 50051)
     place.send("locked", crafted.datagram(way, 1))
     place.send("db", crafted.datagram(way.back, 2))
     place.put_policy(
@@ -296,15 +301,18 @@ def test_a_connection_that_is_cut_is_named_as_older_than_its_policies(place: Pla
     )
 
     def cut() -> bool:
-        place.send("locked", crafted.datagram(way, 3))
-        return bool(place.flows())
+        place.send("db", crafted.datagram(way.back, 3))
+        place.send("locked", crafted.datagram(way, 4))
+        return len(place.flows()) >= 2
 
     until("it is cut", cut)
-    flow = place.flows()[-1]
-    assert (flow["kind"], flow["traffic_direction"]) == ("cut", "EGRESS")
-    assert flow["reason"].startswith(
-        "this connection is older than policies that do not allow it: NetworkPolicy "
-    )
+    for flow in place.flows():
+        assert flow["kind"] == "cut"
+        assert [each["name"] for each in flow["egress_denied_by"]] == ["locked"]
+        assert flow["reason"] == (
+            "this connection is older than policies that do not allow it: NetworkPolicy "
+            "shop/locked isolates pod shop/locked for egress and does not allow it"
+        )
 
 
 def test_names_follow_the_objects(place: Place) -> None:
@@ -339,7 +347,7 @@ def test_followers_get_each_record_as_it_comes(place: Place) -> None:
                 assert heard == 1, "of the search above"
             waits.append(time.monotonic() - began)
         print(f"a drop is shown after {[f'{1000 * each:.0f}' for each in waits]} ms")
-        assert min(waits) < 0.2, waits
+        assert min(waits) < 2, waits
     finally:
         follower.send_signal(signal.SIGINT)
         assert follower.wait(10) == 130
@@ -366,8 +374,9 @@ def test_a_flood_gives_as_many_records_as_its_limit_and_costs_little(place: Plac
     here, there = next(ends("frontend", "db"))
     packets = [place.opening("UDP", here, there) for _ in range(500)]
     before, began = _cpu_seconds(place), time.monotonic()
-    for _ in range(200):
-        place.send("frontend", *packets)
+    with one_processor():  # or they wait for another one, where there is room for 1,000
+        for _ in range(200):
+            place.send("frontend", *packets)
     took = time.monotonic() - began
     until("the last are there", lambda: len(place.flows()) >= 20)
     flows = place.flows()
@@ -377,7 +386,7 @@ def test_a_flood_gives_as_many_records_as_its_limit_and_costs_little(place: Plac
     print(f"{took:.1f} s: {dropped} dropped, {len(flows)} records, agent {spent:.2f} s of CPU")
     assert dropped == 100_000
     assert 20 <= len(flows) <= 25 + 10 * (took + 1)
-    assert spent < 0.25 * took + 0.5
+    assert spent < 0.25 * took + 2
 
 
 def _cpu_seconds(place: Place) -> float:
@@ -387,12 +396,15 @@ def _cpu_seconds(place: Place) -> float:
 
 def test_packets_that_are_rubbish_are_dropped_like_others_and_harm_nobody(place: Place) -> None:
     place.start()
-    here, there = next(ends("frontend", "db"))
-    whole = place.opening("TCP", here, there)
-    for protocol in (0, 43, 44, 51, 60, 132, 255):
-        place.send("frontend", whole[:9] + bytes([protocol]) + whole[10:])
-    place.send("frontend", whole)
-    until("the good one is seen", lambda: any("TCP" in (f.get("l4") or {}) for f in place.flows()))
+    rubbish = bytes(range(60, 90))
+    for here, there in ends("frontend", "db"):
+        for protocol in RUBBISH[family_of(here)]:
+            place.send("frontend", crafted.ip_packet(Way(here, there), protocol, rubbish))
+        place.send("frontend", place.opening("TCP", here, there))
+    flows = place.expect(sum(map(len, RUBBISH.values())) + 2)
+    good = [flow["IP"]["ipVersion"] for flow in flows if "TCP" in (flow.get("l4") or {})]
+    assert good == ["IPv4", "IPv6"]
+    assert {flow["source"]["pod_name"] for flow in flows} == {"frontend"}
 
 
 def test_the_socket_is_for_root_alone_and_each_agent_has_its_own(place: Place) -> None:
@@ -405,6 +417,20 @@ def test_the_socket_is_for_root_alone_and_each_agent_has_its_own(place: Place) -
         place.flows()
 
 
+def test_an_agent_that_was_stopped_is_named_and_not_waited_for(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("podwire_node.control.client._HEARD_S", 1.0)
+    place.start()
+    agent = place.agents[-1]
+    agent.send_signal(signal.SIGSTOP)
+    with pytest.raises(ControlError, match=f"process {agent.pid}.* does not answer"):
+        place.flows()
+    monkeypatch.undo()
+    agent.send_signal(signal.SIGCONT)
+    assert place.flows() == [], "it goes on"
+
+
 def test_who_listens_to_the_log_before_us_is_a_problem_that_passes(place: Place) -> None:
     place.start()
     place.start("--control-socket", str(place.folder / "second/agent.sock"))
@@ -412,7 +438,7 @@ def test_who_listens_to_the_log_before_us_is_a_problem_that_passes(place: Place)
     first, second = place.agents
     first.terminate()
     first.wait(20)
-    until("the second listens", lambda: _hears(place), 30)
+    until("the second listens", lambda: _hears(place))
     assert second.poll() is None
 
 

@@ -37,6 +37,7 @@ from policy_model import (
 from scratch import Netns
 
 from podwire_core.nft.kernel import Kernel
+from podwire_core.nft.objects import Chain
 from podwire_core.objects import KubernetesObject
 from podwire_core.snapshot import Change, Snapshot
 
@@ -135,6 +136,35 @@ def test_every_shape_is_accepted_and_listed_as_given(rules: NodeRules) -> None:
     objects = mixed()
     update(rules, Snapshot(objects), objects)
     assert len(rules.policies.wanted) > 400
+    assert_in_force(rules)
+
+
+def test_nothing_is_anonymous(rules: NodeRules) -> None:
+    """Not as we write it, nor as nft lists it."""
+    objects = mixed()
+    update(rules, Snapshot(objects), objects)
+    chains = [each for each in rules.policies.wanted.values() if isinstance(each, Chain)]
+    texts = [rule.text for chain in chains for rule in chain.rules]
+    assert len(texts) > 100
+    assert not [text for text in texts if "{" in text.replace("update @seen {", "")]
+
+
+def test_ranges_of_both_families_are_listed_as_given(rules: NodeRules) -> None:
+    """Blocks with holes: ranges where no CIDR fits, to the very ends of both families."""
+    v4 = ["0.0.0.0/32", "10.0.0.1/32", "10.0.0.4/32", "10.0.1.0/24", "255.255.255.254/32"]
+    v6 = ["::/128", "::1.2.3.4/128", "fd00::/16", "fd01::8/125", "ffff::/17"]
+    halves = ["10.0.0.0/9", "10.128.0.0/10"]
+    update_with = policy(
+        "ns0/holes",
+        ingress=[
+            {"from": [block("0.0.0.0/0", *v4), block("::/0", *v6)], "ports": [port(80)]},
+            {"from": [*map(block, halves), block("fd00::/16", "fd00::/128")]},
+        ],
+    )
+    objects = [pod("ns0/web", "10.244.0.1", "fd00::1"), update_with]
+    update(rules, Snapshot(objects), objects)
+    listed = [key[4] for key in rules.policies.wanted if len(key) == 5 and key[3][:6] == "cidrs-"]
+    assert sum("-" in each for each in listed) > 6
     assert_in_force(rules)
 
 

@@ -36,7 +36,7 @@ server.serve_forever()
 """
 _DIAL = """
 import socket, sys
-with socket.create_connection((sys.argv[1], int(sys.argv[2])), 1.5) as peer:
+with socket.create_connection((sys.argv[1], int(sys.argv[2])), float(sys.argv[3])) as peer:
     print(peer.recv(99).decode())
 """
 
@@ -139,7 +139,7 @@ class AttachingNode:
     def start(self) -> subprocess.Popen[bytes]:
         """Start an agent and wait until it answers calls."""
         process = self.begin()
-        until("the agent serves", lambda: self.call("STATUS").exit_code == 0, 30)
+        until("the agent serves", lambda: self.call("STATUS").exit_code == 0)
         return process
 
     def begin(self) -> subprocess.Popen[bytes]:
@@ -240,7 +240,7 @@ def answering(netns: Netns, words: str) -> Iterator[None]:
         server.communicate()
 
 
-def dialled(netns: Netns, address: str, port: int = 80) -> str:
-    """What port answers; "" when nobody does within 1.5 seconds."""
-    command = ("/usr/bin/python3", "-I", "-S", "-c", _DIAL, address, str(port))
+def dialled(netns: Netns, address: str, port: int = 80, seconds: float = 10) -> str:
+    """What port answers; "" when nobody does within that time."""
+    command = ("/usr/bin/python3", "-I", "-S", "-c", _DIAL, address, str(port), str(seconds))
     return netns.run(*command, check=False).strip()

@@ -43,14 +43,14 @@ def definition() -> dict[str, Any]:
 def teach(plane: ControlPlane) -> None:
     """Let the server know the kind."""
     plane.request("POST", _DEFINITIONS, definition())
-    until("the kind is served", lambda: _served(plane), 20)
+    until("the kind is served", lambda: _served(plane))
 
 
 def unteach(plane: ControlPlane) -> None:
     """Take the kind and all its objects away."""
     name = definition()["metadata"]["name"]
     plane.request("DELETE", f"{_DEFINITIONS}/{name}")
-    until("the kind is gone", lambda: not _defined(plane, name), 20)
+    until("the kind is gone", lambda: not _defined(plane, name))
 
 
 def apply(plane: ControlPlane, name: str, spec: dict[str, Any]) -> None:

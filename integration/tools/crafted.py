@@ -61,18 +61,18 @@ def segment(way: Way, number: int, flags: int = SYN, answered: int = 0, data: by
     head = struct.pack(
         ">HHIIBBHHH", way.sport, way.dport, number, answered, 5 << 4, flags, 65535, 0, 0
     )
-    return _ip(way, TCP, _checked(way, TCP, head + data, 16))
+    return ip_packet(way, TCP, _checked(way, TCP, head + data, 16))
 
 
 def datagram(way: Way, number: int, data: bytes = b"") -> bytes:
     """A UDP datagram. data: what follows its number."""
     head = struct.pack(">HHHHI", way.sport, way.dport, 12 + len(data), 0, number)
-    return _ip(way, UDP, _checked(way, UDP, head + data, 6))
+    return ip_packet(way, UDP, _checked(way, UDP, head + data, 6))
 
 
 def init(way: Way, number: int) -> bytes:
     """An SCTP packet with an INIT."""
-    return _ip(way, SCTP, Chunk(way.sport, way.dport, _INIT, tag=number).packet)
+    return ip_packet(way, SCTP, Chunk(way.sport, way.dport, _INIT, tag=number).packet)
 
 
 def echo(way: Way, number: int) -> bytes:
@@ -96,7 +96,19 @@ def unreachable(way: Way, about: bytes) -> bytes:
 
 def icmp(way: Way, protocol: int, message: bytes, hops: int = 64) -> bytes:
     """Any ICMP message, whose checksum is filled in."""
-    return _ip(way, protocol, _checked(way, protocol, message, 2), hops)
+    return ip_packet(way, protocol, _checked(way, protocol, message, 2), hops)
+
+
+def ip_packet(way: Way, protocol: int, body: bytes, hops: int = 64) -> bytes:
+    """An IP packet with any body, also one that is rubbish."""
+    source, destination = _packed(way)
+    if way.family is Family.IPV6:
+        return (
+            struct.pack(">IHBB", 6 << 28, len(body), protocol, hops) + source + destination + body
+        )
+    head = struct.pack(">BBHHHBBH", 0x45, 0, 20 + len(body), 0, 0x4000, hops, protocol, 0)
+    head += source + destination
+    return head[:10] + struct.pack(">H", _sum(head)) + head[12:] + body
 
 
 def frame(to: str, sender: str, packet: bytes) -> bytes:
@@ -117,17 +129,6 @@ def number_in(protocol: int, body: bytes) -> int:
     """The number in what follows the IP header; 0 where there is none."""
     at = _NUMBERS.get(protocol)
     return 0 if at is None else int.from_bytes(body[at : at + 4], "big")
-
-
-def _ip(way: Way, protocol: int, body: bytes, hops: int = 64) -> bytes:
-    source, destination = _packed(way)
-    if way.family is Family.IPV6:
-        return (
-            struct.pack(">IHBB", 6 << 28, len(body), protocol, hops) + source + destination + body
-        )
-    head = struct.pack(">BBHHHBBH", 0x45, 0, 20 + len(body), 0, 0x4000, hops, protocol, 0)
-    head += source + destination
-    return head[:10] + struct.pack(">H", _sum(head)) + head[12:] + body
 
 
 def _packed(way: Way) -> tuple[bytes, bytes]:

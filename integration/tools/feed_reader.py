@@ -42,7 +42,7 @@ class Reader:
         self.standing, self.synced = batch.standing, batch.synced
         self.waiting, self.unread = batch.waiting, batch.unread
 
-    def until(self, fact: str, holds: Callable[[], bool], seconds: float = 20) -> None:
+    def until(self, fact: str, holds: Callable[[], bool], seconds: float = 60) -> None:
         def read_on() -> bool:
             self.read()
             return holds()

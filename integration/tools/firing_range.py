@@ -19,13 +19,15 @@ from typing import cast
 
 from attaching_node import AttachingNode
 from flood import Flood
-from scratch import Netns
+from gate import Gate
+from scratch import Netns, until
 
 #: What pods that come are given: one address of each family.
 TARGET = ("10.244.1.200", "fd00:10:244:1::200")
 PEER = ("192.168.77.2", "fd00:77::2")
-#: Shorter than the first retransmission of a SYN: what is there in time got through at once.
-AT_ONCE = 0.9
+#: Seconds. Under fire SYNs may be lost in full backlogs, and come again after 1, 2, 4, 8 ... s;
+#: whether a policy dropped one is what a Gate tells.
+PATIENCE = 40
 
 
 @dataclass
@@ -96,13 +98,18 @@ def connected(sockets: Sequence[socket.socket], seconds: float) -> list[bool]:
         return [each in came for each in sockets]
 
 
-def reaches(netns: Netns, address: str, seconds: float = AT_ONCE) -> bool:
+def of_its_family(addresses: Sequence[str], target: str) -> str:
+    """The address by which this target is dialled."""
+    return next(each for each in addresses if (":" in each) == (":" in target))
+
+
+def reaches(netns: Netns, address: str, seconds: float = PATIENCE) -> bool:
     """Whether a connection to port 80 comes about in this time."""
     return connected([dialling(netns, address)], seconds) == [True]
 
 
 class Range:
-    """A friend and an attacker, attached, beside the node's peer."""
+    """A friend and an attacker, attached, beside the node's peer; gate: what passes the node."""
 
     def __init__(self, node: AttachingNode, new_netns: Callable[[], Netns]) -> None:
         self.node, self.new_netns = node, new_netns
@@ -111,6 +118,25 @@ class Range:
         self.attacker = attach(node, new_netns(), "attacker")
         self.friend = attach(node, new_netns(), "friend")
         self.strangers = (*self.attacker.addresses, *PEER)
+        self.gate = Gate(node.netns)
+
+    def friend_reaches(self, target: str, dropped: int = 0) -> bool:
+        """Whether a friend gets through, and no packet was dropped but so many before."""
+        source = of_its_family(self.friend.addresses, target)
+        through = reaches(self.friend.netns, target)
+        return through and self.gate.none_dropped(source, target, dropped)
+
+    def dropped(self, target: str) -> int:
+        """How many packets of the friend's were dropped so far."""
+        return self.gate.dropped(of_its_family(self.friend.addresses, target), target)
+
+    def is_denied(self, dialler: Pod, target: str) -> bool:
+        """Whether a connection is dropped: it comes to the policies, and does not pass them."""
+        pair = of_its_family(dialler.addresses, target), target
+        before = self.gate.came(*pair), self.gate.passed(*pair)
+        with dialling(dialler.netns, target):
+            until(f"{pair[0]} dials {target}", lambda: self.gate.came(*pair) > before[0])
+            return self.gate.passed(*pair) == before[1]
 
     @contextmanager
     def under_fire(self, *targets: tuple[str, ...]) -> Iterator[list[Flood]]:

@@ -1,6 +1,7 @@
 """Connections on which both ends talk all the time, and when each end heard the other last.
 
-One thread talks for all of them: a socket belongs to the namespace in which it was made.
+One thread talks for all of them: a socket belongs to the namespace in which it was made. Silence is
+counted in words that were said: where the thread gets no processor, nobody is taken for silent.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ from dataclasses import dataclass, field
 from scratch import Netns, until
 
 PACE = 0.02  # seconds between two words
-#: TCP sends what was lost again after a pause that it doubles; this is long beside the first ones.
-QUIET = 0.5
+#: Words said in vain. TCP sends what was lost again after a pause that it doubles; this is long
+#: beside the first ones.
+QUIET = 25
 
 
 @dataclass
@@ -24,16 +26,18 @@ class Lasting:
     """A connection; ends: the client's socket, then the server's."""
 
     ends: tuple[socket.socket, socket.socket]
-    heard: list[float] = field(default_factory=lambda: [time.monotonic()] * 2)
+    heard: list[float] = field(default_factory=lambda: [0.0, 0.0])
+    silent: list[int] = field(default_factory=lambda: [QUIET + 1] * 2)
 
     def talk(self) -> None:
         """Say a word at both ends, and hear what came."""
         for number, end in enumerate(self.ends):
             with suppress(OSError):  # full, while nobody hears
                 end.send(b"word")
+            self.silent[number] += 1
             with suppress(OSError):  # nothing came
                 if end.recv(65536):
-                    self.heard[number] = time.monotonic()
+                    self.heard[number], self.silent[number] = time.monotonic(), 0
 
     @property
     def last(self) -> float:
@@ -43,12 +47,18 @@ class Lasting:
     @property
     def goes_on(self) -> bool:
         """Whether both ends heard the other a moment ago."""
-        return time.monotonic() - min(self.heard) < QUIET
+        return max(self.silent) <= QUIET
+
+    def still_goes_on(self) -> bool:
+        """Whether both ends hear the other from now on."""
+        now = time.monotonic()
+        until("both ends hear each other", lambda: min(self.heard) > now)
+        return True
 
     @property
     def is_cut(self) -> bool:
         """Whether nobody heard anything for a while."""
-        return time.monotonic() - self.last > QUIET
+        return min(self.silent) > QUIET
 
 
 @dataclass
@@ -66,7 +76,6 @@ class Talk:
     def add(self, ends: tuple[socket.socket, socket.socket]) -> Lasting:
         """Let them talk; waits until both were heard."""
         made = Lasting(ends)
-        made.heard = [0.0, 0.0]
         for end in ends:
             end.setblocking(False)
         self.flows.append(made)
@@ -99,11 +108,11 @@ def connected(
         with server[0].inside():
             listener = undo.enter_context(socket.socket(family, kind))
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.settimeout(5)
+        listener.settimeout(30)
         listener.bind(server[1:])
         with client[0].inside():
             here = undo.enter_context(socket.socket(family, kind))
-        here.settimeout(5)
+        here.settimeout(30)
         here.bind((client[1], 0))
         if kind == socket.SOCK_STREAM:
             listener.listen()

@@ -31,7 +31,7 @@ from podwire_core.family import Family, family_of
 from podwire_core.netlink import NETFILTER, Conversation, Message
 
 BURST = 200  # packets between two marks; a processor's backlog takes a thousand
-PATIENCE = 10.0  # seconds for a mark, on a busy machine
+PATIENCE = 60.0  # seconds for a mark, on a busy machine
 _ROOM = 1 << 24  # bytes of a receiver's buffer
 _ETH_P_ALL = 3  # linux/if_ether.h
 _SO_RCVBUFFORCE = 33  # asm-generic/socket.h
@@ -92,7 +92,7 @@ class Stage:
         wanted = list(probes)
         ready = [self._ready.get(probe) or self._make(probe) for probe in wanted]
         found: dict[int, str] = {}
-        with _one_processor():
+        with one_processor():
             for first in range(0, len(ready), BURST):
                 for send, packet, _ in ready[first : first + BURST]:
                     send(packet)
@@ -112,7 +112,7 @@ class Stage:
 
     def seen(self, *packets: bytes, place: str = "") -> list[Arrived]:
         """The same, and everything else that came out meanwhile."""
-        with _one_processor():
+        with one_processor():
             for each in packets:
                 send, frame = self._sending(each, place)
                 send(frame)
@@ -225,7 +225,7 @@ def _ends(packet: bytes) -> tuple[str, str]:
 
 
 @contextmanager
-def _one_processor() -> Iterator[None]:
+def one_processor() -> Iterator[None]:
     """The calling thread stays on one processor, and so do the packets that it sends."""
     all_ = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(all_)})

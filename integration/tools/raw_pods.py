@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import socket
 import struct
+import time
 
 import crafted
 from crafted import Way
@@ -21,12 +22,17 @@ VNI = 112
 _EVERYTHING = 3  # ETH_P_ALL
 _HAS_VNI = 0x08 << 24  # VXLAN's first four bytes
 _SOMEONE = "02:00:00:00:00:09"
-#: Longer than a packet needs through a node, also a busy one.
-NEVER = 0.4
+#: Seconds; longer than a packet needs through a node, also a busy one.
+NEVER = 1.5
 
 
 class Gun:
-    """A pod's raw socket. Its gateway is a permanent neighbour: the plugin wrote it."""
+    """A pod's raw socket. Its gateway is a permanent neighbour: the plugin wrote it.
+
+    fired: when any of them sent something last.
+    """
+
+    fired = 0.0
 
     def __init__(self, netns: Netns) -> None:
         (link,) = json.loads(netns.run("ip", "-json", "link", "show", "eth0"))
@@ -38,6 +44,7 @@ class Gun:
 
     def __call__(self, packet: bytes) -> None:
         self._socket.send(crafted.frame(*self._macs, packet))
+        Gun.fired = time.monotonic()
 
     def close(self) -> None:
         self._socket.close()
@@ -55,9 +62,10 @@ class Eye:
         self._seen: list[bytes] = []
 
     def saw(self, number: int, seconds: float = NEVER) -> bool:
-        """Whether it is there within this time."""
+        """Whether it is there within this time after the last shot."""
+        left = Gun.fired + seconds - time.monotonic()
         try:
-            until("it arrives", lambda: self._has(number.to_bytes(4, "big")), seconds)
+            until("it arrives", lambda: self._has(number.to_bytes(4, "big")), left)
         except AssertionError:
             return False
         return True

@@ -83,8 +83,11 @@ def sweep() -> None:
         remove(Netns(left.name))
 
 
-def until(fact: str, holds: Callable[[], bool], seconds: float = 10) -> None:
-    """Wait for a fact; what was waited for stands in the failure."""
+def until(fact: str, holds: Callable[[], bool], seconds: float = 60) -> None:
+    """Wait for a fact; what was waited for stands in the failure.
+
+    seconds: as many as it may take where others keep the processors busy, too.
+    """
     deadline = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < deadline, f"never came true: {fact}"

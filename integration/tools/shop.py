@@ -82,7 +82,7 @@ def until_in_sync(lab: Lab, objects: int = 0) -> None:
         rows = [status(lab, node) for node in lab.nodes]
         return all(row.get("in_sync") and row["objects"] >= objects for row in rows)
 
-    until("the agents are in sync", holds, 30)
+    until("the agents are in sync", holds)
 
 
 def containers(lab: Lab) -> dict[str, int]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -39,10 +40,7 @@ sys.stdin.read()
 """
 _CLIENT = """
 import socket, sys
-try:
-    socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=float(sys.argv[3])).close()
-except TimeoutError:
-    sys.exit(1)
+socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=60).close()
 """
 
 
@@ -138,13 +136,29 @@ class Shop:
         assert output.startswith("{"), output
         return code, json.loads(output)
 
-    def reaches(self, pod: str, address: str, port: int, seconds: float = 0.3) -> bool:
-        """Whether a pod's connection is made; who is denied hears nothing at all."""
-        inside = ("nsenter", f"--net=/run/netns/{self.pods[pod].name}")
-        argv = (sys.executable, "-I", "-S", "-c", _CLIENT, address, str(port), str(seconds))
-        done = subprocess.run([*inside, *argv], capture_output=True, text=True, check=False)
-        assert done.returncode in {0, 1}, done.stderr
-        return done.returncode == 0
+    def reaches(self, pod: str, address: str, port: int) -> bool:
+        """Whether a pod's connection is made, and not dropped by a policy of either node.
+
+        Who is denied hears nothing at all; so the rules that drop are asked.
+        """
+        before = self.dropped()
+        client = self.pods[pod].popen(sys.executable, "-I", "-S", "-c", _CLIENT, address, str(port))
+        try:
+            until("it is made, or dropped", lambda: bool(_ended(client) or self.dropped() > before))
+            return _ended(client)
+        finally:
+            client.kill()
+            client.communicate()
+
+    def dropped(self) -> int:
+        """How many packets policies have dropped, on both nodes."""
+        listed = (
+            node.run("nft", "list", "table", family, "podwire-policy", check=False)
+            for node in self.nodes.values()
+            for family in ("ip", "ip6")
+        )
+        found = re.findall(r"counter packets (\d+) bytes \d+ drop", "".join(listed))
+        return sum(map(int, found))
 
     def serve(self, pod: str, *ports: int) -> None:
         pairs = [f"{small_shop.address(pod, v)},{port}" for v in (4, 6) for port in ports]
@@ -156,12 +170,18 @@ class Shop:
     def stop(self, node: str, number: int = signal.SIGTERM) -> None:
         agent = self.agents.pop(node)
         agent.send_signal(number)
-        agent.wait(10)
+        agent.wait(60)
 
     def end(self) -> None:
         for process in (*self.agents.values(), *self.processes):
             process.kill()
             process.communicate()
+
+
+def _ended(client: subprocess.Popen[str]) -> bool:
+    """Whether a client has done what it was for; fails if it broke."""
+    assert not client.poll(), client.communicate()[1]
+    return client.returncode == 0
 
 
 @contextmanager

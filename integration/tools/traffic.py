@@ -46,7 +46,7 @@ class Flow:
         until(
             "traffic goes on",
             lambda: bool(self.told.broken) or self.told.opened >= before + connections,
-            20,
+            60,
         )
         assert self.told.broken == [], self.told.broken
 
@@ -54,7 +54,7 @@ class Flow:
         """Let it come to its end, which it says itself."""
         assert self._client.stdin is not None
         self._client.stdin.close()
-        self._reader.join(20)
+        self._reader.join(60)
 
     def _listen(self) -> None:
         assert self._client.stdout is not None

@@ -63,9 +63,9 @@ class Agent:
         self._leaving = False
         self._ready_seconds: float | None = None
         self._parts = list(make_parts(config, nft, self._stack))
-        tables = [part.work for part in self._parts if isinstance(part.work, Programmer)]
-        for each in tables:
-            each.listen_with(tables)
+        self._tables = [part.work for part in self._parts if isinstance(part.work, Programmer)]
+        for each in self._tables:
+            each.listen_with(self._tables)
         self._pods = PodNetwork(config, own, self._intake, self._parts, self._stack)
         self._reporter = Reporter(config.node, server, self._stack)
         self._questions = Questions(config, self._intake, self._parts, self._stack)
@@ -146,6 +146,9 @@ class Agent:
         if self._intake.due(now):
             self._read_feed()
         retries = [part.work.sync(now) for part in self._parts if part.begun]
+        # Who commits hears the kernel out for all: what someone changed of an earlier part's
+        # tables was read then, and nothing else will wake us for it.
+        retries += [each.due() for each in self._tables if each.settled and not each.in_sync]
         self._pods.settle()
         retries.append(self._intake.until)
         if self._summary.first_sync_done:

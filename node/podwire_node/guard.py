@@ -46,7 +46,6 @@ from podwire_core.objects import Node
 from podwire_core.snapshot import Change, Snapshot
 from podwire_node.routes.overlay import DEVICE, device_address
 from podwire_node.routes.peers import Peers, peers_of
-from podwire_policy.sets import node_addresses
 from podwire_policy.skeleton import BORROWED, last_words
 
 TABLE_NAME = "podwire-guard"
@@ -154,7 +153,7 @@ def _dropped(why: str, *matches: Match) -> Rule:
 def _elements(nodes: Iterable[Node], peers: Peers) -> Iterator[Element]:
     """Where nodes unwrap: at the addresses that their Nodes name, and those of their devices."""
     for node in sorted(nodes, key=lambda each: each.name):  # the last to name an address has it
-        for address in node_addresses(node):
+        for address in node.addresses:
             yield _element(NODES, address, node)
     for node, cidr in peers.others:
         yield _element(NODES, device_address(cidr), node)

@@ -5,6 +5,8 @@
                                            feed says of addresses
     …of another uid than its leases'       it as one without leases: they are an earlier or a
                                            later pod's of that name
+    …with leases of its uid and of none    the addresses of the former: who has made the latter is
+                                           not known, it may be the earlier pod
     a pod of ours without leases           what the feed says, but for addresses that others lease
     another node's pod, or no pod          what the feed says
 
@@ -108,9 +110,10 @@ class OwnPods:
         if pod.spec.host_network or pod.status.phase in _FINISHED:
             return pod
         attached = (self._leases[each] for each in self._of_pod.get(pod.name, ()))
-        leases = [each.addresses for each in attached if _fits(each, pod)]
+        leases = [each for each in attached if _fits(each, pod)]
         if leases:
-            owned = {address: None for addresses in leases for address in addresses}
+            sure = [each for each in leases if each.uid and pod.metadata.uid] or leases
+            owned = {address: None for each in sure for address in each.addresses}
             ips = (
                 *(ip for ip in pod.ips if ip in owned),
                 *(ip for ip in owned if ip not in pod.ips),

@@ -12,10 +12,11 @@
 In this order: what is to be denied is denied before anything leads to it.
 
 Beside these the proxy reads ServiceCIDRs and the policy ClusterNetworkPolicies, which are optional:
-no part waits for a server that has none.
+no part waits for a server that has none (404).
 
 A part whose kinds cannot be read (403) does not begin: what an earlier run of it left in the
-kernel stays in force, where half of the objects would be taken for all of them.
+kernel stays in force, where half of the objects would be taken for all of them. ServiceCIDRs alone
+are dispensable: without them addresses of no Service are not answered, and that is all.
 """
 
 from __future__ import annotations

@@ -130,7 +130,7 @@ class Programmer:
         """Put in force what is not. Answers when to try again, None when all is well."""
         if self.in_sync:
             return None
-        due = self._due()
+        due = self.due()
         if now < due:
             return due
         try:
@@ -141,7 +141,7 @@ class Programmer:
             self._everything = True
             self._in_a_row += 1
             self._backoff.failed(now)
-            until = self._due()
+            until = self.due()
             log.error(  # noqa: TRY400 - a sentence, not a stack
                 "%s: %s; trying again in %.1f s",
                 self.name,
@@ -154,9 +154,9 @@ class Programmer:
         self.problem, self._in_a_row = "", 0
         self.settled = True
         # Else someone else changed our tables meanwhile.
-        return None if self.in_sync else max(now, self._due())
+        return None if self.in_sync else max(now, self.due())
 
-    def _due(self) -> float:
+    def due(self) -> float:
         """When the next sync may send. Changes of objects do not wait for the pace of repairs."""
         if self._drifted and (self._everything or not self._pending):
             return max(self._backoff.until, self._pace.until)

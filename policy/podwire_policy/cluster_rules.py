@@ -14,6 +14,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from msgspec import structs
+
 from podwire_core.errors import ObjectError
 from podwire_core.family import Family, family_of
 from podwire_core.nft.intervals import span
@@ -83,11 +85,23 @@ def denials(policy: ClusterNetworkPolicy, direction: PolicyType) -> Iterable[Rea
     return (each.denied for each in _rules(policy, direction) if each.action is Action.DENY)
 
 
+def refuse(
+    policy: ClusterNetworkPolicy, direction: PolicyType
+) -> tuple[Compiled, tuple[Reason, ...]]:
+    """A policy that is too large: its first rule that would not accept denies everything."""
+    for index, rule in enumerate(policy.rules(direction)):
+        if rule.action is not Action.ACCEPT:
+            failed = Named(policy, direction, index, structs.replace(rule, unknown=("",)))
+            verdict = _verdict(failed)
+            return compiled([ANY], [ANY], verdict, failed.why), (failed.denied,)
+    return Compiled(), ()
+
+
 def unknown_fields(policy: ClusterNetworkPolicy) -> Iterable[ObjectError]:
     """What it says that is not understood."""
-    words = "is not known here, so that it fails closed"
     who = f"ClusterNetworkPolicy {policy.name}"
-    return (ObjectError("", who, path, words) for path in policy.unknown)
+    for path in policy.unknown:
+        yield ObjectError("", who, path, f"is not known here, {policy.consequence(path)}")
 
 
 def _rules(policy: ClusterNetworkPolicy, direction: PolicyType) -> Iterator[Named]:

@@ -58,8 +58,8 @@ class Entrances:
     def _pod_cidrs(self) -> Iterator[Element]:
         for family in FAMILIES:
             found = (cidr for cidr in self._nodes.pod_cidrs if family_of(cidr) is family)
-            for cidr in spans.cidrs(spans.merged(map(span, found)), family):
-                yield Element(TABLES[family], POD_CIDRS, (cidr,))
+            for block in spans.addresses(spans.merged(map(span, found)), family):
+                yield Element(TABLES[family], POD_CIDRS, (block,))
 
     def _elements(self, address: str) -> Iterator[Element]:
         table = TABLES[family_of(address)]

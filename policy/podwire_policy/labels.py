@@ -41,9 +41,9 @@ def namespace_pair(name: str) -> Pairs:
     return ((NAMESPACE_NAME_LABEL, name),)
 
 
-def port_pair(name: str) -> Pairs:
+def port_pair(name: str) -> Pair:
     """What every pod has that serves a port of this name."""
-    return (("", name),)
+    return "", name
 
 
 def traits(pod: Pod) -> tuple[Pair, ...]:
@@ -77,7 +77,10 @@ class Index(Generic[T]):
                 del self._places[outer]
 
     def find(self, where: Iterable[Pair], what: Iterable[Pair]) -> Iterator[T]:
-        """Everything that could select what has these, each once; it may still not."""
+        """Everything that could select what has these; it may still not.
+
+        Each once, or for each of its places that what has these is in.
+        """
         inners = (None, *what)
         for outer in (None, *where):
             found = self._places.get(outer)

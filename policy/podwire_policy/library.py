@@ -18,7 +18,7 @@ from podwire_policy.sets import (
     TABLES,
     Blocks,
     Interned,
-    NamedPort,
+    NamedPorts,
     NodePeers,
     PodPeers,
     PortList,
@@ -28,7 +28,7 @@ from podwire_policy.wanted import Draft
 _Key = tuple[str, str]
 """A set's name, and its family if only one has it."""
 
-Fillable = PodPeers | NodePeers | NamedPort
+Fillable = PodPeers | NodePeers | NamedPorts
 
 
 class Library:
@@ -78,15 +78,15 @@ class Library:
         self._touched.clear()
         return fresh
 
-    def meeting(self, candidate: Candidate) -> Iterator[PodPeers | NamedPort]:
+    def meeting(self, candidate: Candidate) -> Iterator[PodPeers | NamedPorts]:
         """The sets that could take a pod in."""
         where = candidate.namespace_labels.items()
-        for name in self._filled.find(where, traits(candidate.pod)):
+        for name in dict.fromkeys(self._filled.find(where, traits(candidate.pod))):
             yield self._fillable(name)
 
-    def _fillable(self, name: str) -> PodPeers | NamedPort:
+    def _fillable(self, name: str) -> PodPeers | NamedPorts:
         found = self._known[name, ""]
-        assert isinstance(found, PodPeers | NamedPort)  # noqa: S101 - what the indices file
+        assert isinstance(found, PodPeers | NamedPorts)  # noqa: S101 - what the indices file
         return found
 
     def _declare(self, key: _Key, each: Interned, draft: Draft) -> None:
@@ -96,14 +96,14 @@ class Library:
             if isinstance(each, Blocks | PortList):
                 for element in each.contents(TABLES[family]):
                     draft.put(element)
-        if isinstance(each, PodPeers | NamedPort):
+        if isinstance(each, PodPeers | NamedPorts):
             self._filled.add(each.name, *each.places)
 
     def _drop(self, key: _Key, each: Interned, draft: Draft) -> None:
         self._declared.discard(key)
         for family in _families(key):
             draft.drop_set(each.declare(TABLES[family]).key)
-        if isinstance(each, PodPeers | NamedPort):
+        if isinstance(each, PodPeers | NamedPorts):
             self._filled.remove(each.name, *each.places)
 
 

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator
 
 from podwire_core.nft.intervals import Span, span
 from podwire_core.objects import Node, ObjectName
-from podwire_policy.sets import node_addresses
 
 
 class Nodes:
@@ -29,9 +28,9 @@ class Nodes:
         old = self._nodes.pop(name, None)
         if new is not None:
             self._nodes[name] = new
-        for address in node_addresses(new) if new else ():
+        for address in new.addresses if new else ():
             self._holders[address] = self._holders.get(address, 0) + 1
-        for address in node_addresses(old) if old else ():
+        for address in old.addresses if old else ():
             self._holders[address] -= 1
             if not self._holders[address]:
                 del self._holders[address]

@@ -43,8 +43,8 @@ from podwire_policy.nodes import Nodes
 from podwire_policy.population import Candidate, Population
 from podwire_policy.reasons import PolicyName, Reason
 from podwire_policy.rulebook import Rulebook
-from podwire_policy.sets import TABLES, NodePeers, element, node_addresses
-from podwire_policy.skeleton import ISOLATED_PODS, dispatch, reasons, self_set, skeleton
+from podwire_policy.sets import TABLES, NodePeers, element
+from podwire_policy.skeleton import ISOLATED_PODS, KNOWN, dispatch, reasons, self_set, skeleton
 from podwire_policy.subjects import Subject, Subjects
 from podwire_policy.wanted import Draft, Wanted
 
@@ -111,15 +111,15 @@ class Policies:
             for table in self.tables:
                 for each in skeleton(table, recheck=self._recheck):
                     draft.put(each)
-        scope, judging = self._subjects.version, self._subjects.may_concern()
+        cidrs, scope = self._nodes.pod_cidrs, self._subjects.version
+        judging = self._subjects.may_concern()
         again = _Again()
         for change in changes:
             self._take(snapshot, change, again)
         if self._subjects.version != scope:
             again.addresses.update(self._owners.given_addresses)
-        if self._subjects.may_concern() is not judging:  # now it matters who is known, or no more
-            ours = (*self._owners.claimed, *self._nodes.addresses)
-            again.addresses.update(filter(self._nodes.gives, ours))
+        if self._subjects.may_concern() is not judging or self._nodes.pod_cidrs != cidrs:
+            again.addresses.update(self._whose_it_matters())
         moved = [self._move(snapshot, name) for name in again.pods]
         self._judge(again, draft)
         self._rulebook.settle(self._subjects.policies, again.policies, draft)
@@ -168,11 +168,16 @@ class Policies:
     def _renode(self, name: ObjectName, new: Node | None, again: _Again) -> None:
         old = self._nodes.replace(name, new)
         both = [each for each in (old, new) if each]
-        found = [(each.labels, tuple(node_addresses(each))) for each in both]
+        found = [(each.labels, each.addresses) for each in both]
         again.nodes |= len(found) < 2 or found[0] != found[1]
         again.addresses.update(ip for _, addresses in found for ip in addresses)
-        if name.name == self.node and len({each.pod_cidrs for each in both}) != 1 + (len(both) < 2):
-            again.addresses.update(self._owners.claimed)
+
+    def _whose_it_matters(self) -> Iterator[str]:
+        """Addresses that this node gives to pods, and all that were known until now."""
+        ours = (*self._owners.claimed, *self._nodes.addresses)
+        yield from filter(self._nodes.gives, ours)
+        for table in self.tables:
+            yield from self.wanted.elements((*table.key, "element", KNOWN))
 
     # -------------------------------------------------------------- pods in their sets
 

@@ -19,7 +19,7 @@ from podwire_core.family import FAMILIES, Family
 from podwire_core.nft.objects import Chain, Rule
 from podwire_core.nft.statements import goto
 from podwire_core.objects import ClusterNetworkPolicy, NetworkPolicy, PolicyType
-from podwire_policy.cluster_rules import compile_cluster_policy, denials
+from podwire_policy.cluster_rules import compile_cluster_policy, denials, refuse
 from podwire_policy.groups import Group, Level
 from podwire_policy.library import Library
 from podwire_policy.reasons import Kind, PolicyName, Reason
@@ -27,7 +27,7 @@ from podwire_policy.rules import compile_policy, useless_excepts
 from podwire_policy.sets import TABLES
 from podwire_policy.skeleton import last_words, way
 from podwire_policy.wanted import Draft
-from podwire_policy.ways import Compiled
+from podwire_policy.ways import Compiled, TooLarge
 
 Policy = NetworkPolicy | ClusterNetworkPolicy
 _PartKey = tuple[PolicyName, PolicyType]
@@ -43,12 +43,30 @@ class Part:
 
 
 def make_part(policy: Policy, direction: PolicyType) -> Part:
-    """Compile."""
+    """Compile. What is too large for a node allows nothing, and says so."""
+    try:
+        return _compiled(policy, direction)
+    except TooLarge as error:
+        return _refused(policy, direction, str(error))
+
+
+def _compiled(policy: Policy, direction: PolicyType) -> Part:
     if isinstance(policy, NetworkPolicy):
         made = {each: compile_policy(policy, direction, each) for each in FAMILIES}
         return Part(made, problems=tuple(useless_excepts(policy, direction)))
     made = {each: compile_cluster_policy(policy, direction, each) for each in FAMILIES}
     return Part(made, tuple(denials(policy, direction)))
+
+
+def _refused(policy: Policy, direction: PolicyType, why: str) -> Part:
+    """A NetworkPolicy isolates without rules; a tier denies, as by rules nobody understands."""
+    name = name_of(policy)
+    words = f"{why}, more than a node can bear, so that it fails closed: split it"
+    problem = ObjectError("", f"{name.kind} {name.name}", f"spec.{direction.lower()}", words)
+    if isinstance(policy, NetworkPolicy):
+        return Part(dict.fromkeys(FAMILIES, Compiled()), problems=(problem,))
+    made, denied = refuse(policy, direction)
+    return Part(dict.fromkeys(FAMILIES, made), denied, (problem,))
 
 
 def name_of(policy: Policy) -> PolicyName:

@@ -3,8 +3,8 @@
     noun        name      holds                                          kind
     PodPeers    peers-…   addresses of pods that one peer selects        hash, elements change
     NodePeers   nodes-…   addresses of Nodes that one peer selects       hash, elements change
-    NamedPort   named-…   address . protocol . port where it is served   hash, elements change
-    Blocks      cidrs-…   CIDRs of a rule's peers, excepts cut out       interval, never changes
+    NamedPorts  named-…   address . protocol . port where it is served   hash, elements change
+    Blocks      cidrs-…   addresses of a rule's peers, excepts cut out   interval, never changes
     PortList    ports-…   ports and ranges of one protocol in a rule     interval, never changes
 
 The name is a digest of the content: policies that say the same share a set, a set that stays
@@ -18,6 +18,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 
 from podwire_core.family import FAMILIES, Family, family_of
 from podwire_core.nft.expressions import DPORT, L4PROTO, Concat, concat, daddr, saddr
@@ -104,41 +105,35 @@ class NodePeers:
         found: dict[str, Element] = {}
         for node in nodes:
             if self.nodes.matches(node.labels):
-                for address in node_addresses(node):
+                for address in node.addresses:
                     words = f"node {node.metadata.name}"
                     found.setdefault(address, element(self.name, address, (address,), words))
         return found.values()
 
 
-def node_addresses(node: Node) -> Iterable[str]:
-    """All of a node's addresses; names are none."""
-    rows = node.status.addresses or ()
-    return (row.address for row in rows if row.type.endswith("IP") and row.address)
-
-
 @dataclass(frozen=True)
-class NamedPort:
-    """Where pods serve a port of this name; the number is each pod's own.
+class NamedPorts:
+    """Where pods serve ports of these names; the numbers are each pod's own.
 
-    protocol: None for whatever protocol the pod says.
+    ports: name and protocol, sorted, none twice; no protocol for whichever the pod says. All names
+    of a rule are one set, or peers times names would make a rule each.
     """
 
-    port: str
-    protocol: Protocol | None
+    ports: tuple[tuple[str, Protocol | None], ...]
 
     @cached_property
     def name(self) -> str:
-        """Kind and digest."""
-        return f"named-{digest(self._words, DIGITS)}"
+        """Kind and digest. Of JSON, because a file's names may hold anything at all."""
+        return f"named-{digest(json.dumps(self.ports), DIGITS)}"
 
-    @property
-    def _words(self) -> str:
-        return f"{self.port}/{self.protocol or 'any'}"
-
-    @property
+    @cached_property
     def places(self) -> tuple[Pairs, Pairs]:
-        """As of PodPeers."""
-        return None, port_pair(self.port)
+        """As of PodPeers; but a pod may have several of these."""
+        return None, tuple(dict.fromkeys(port_pair(name) for name, _ in self.ports))
+
+    @cached_property
+    def _wanted(self) -> frozenset[tuple[str, Protocol | None]]:
+        return frozenset(self.ports)
 
     @staticmethod
     def key(family: Family) -> Concat:
@@ -147,13 +142,14 @@ class NamedPort:
 
     def declare(self, table: Table) -> Set:
         """The set without its elements."""
-        why = f"named port {self._words}"
+        words = (f"{name}/{protocol or 'any'}" for name, protocol in islice(self.ports, 8))
+        why = f"named port {', '.join(words)}"  # more than a comment holds
         return Set(table, self.name, self.key(table.family), why)
 
     def elements(self, candidate: Candidate) -> Iterable[Element]:
         """Each of a pod's addresses with each port that it declares so."""
         for row in candidate.pod.ports:
-            if row.name == self.port and self.protocol in {None, row.protocol}:
+            if not self._wanted.isdisjoint({(row.name, row.protocol), (row.name, None)}):
                 for address in candidate.addresses:
                     key = (address, row.protocol.nft, str(row.container_port))
                     yield element(self.name, address, key, candidate.words)
@@ -161,14 +157,14 @@ class NamedPort:
 
 @dataclass(frozen=True)
 class Blocks:
-    """Disjoint CIDRs, sorted."""
+    """Disjoint CIDRs and ranges of addresses, sorted (spans.addresses)."""
 
-    cidrs: tuple[str, ...]
+    blocks: tuple[str, ...]
 
     @cached_property
     def name(self) -> str:
         """Kind and digest."""
-        return f"cidrs-{digest(' '.join(self.cidrs), DIGITS)}"
+        return f"cidrs-{digest(' '.join(self.blocks), DIGITS)}"
 
     def declare(self, table: Table) -> Set:
         """The set without its elements."""
@@ -177,7 +173,7 @@ class Blocks:
 
     def contents(self, table: Table) -> Iterable[Element]:
         """All its elements."""
-        return (Element(table, self.name, (cidr,)) for cidr in self.cidrs)
+        return (Element(table, self.name, (block,)) for block in self.blocks)
 
 
 @dataclass(frozen=True)
@@ -204,4 +200,11 @@ class PortList:
 
 
 Static = Blocks | PortList
-Interned = PodPeers | NodePeers | NamedPort | Static
+Interned = PodPeers | NodePeers | NamedPorts | Static
+
+
+def size_of(each: Interned) -> int:
+    """How many elements a set has of itself, and not by pods and nodes."""
+    if isinstance(each, Blocks):
+        return len(each.blocks)
+    return len(each.ports) if isinstance(each, PortList) else 0

@@ -43,14 +43,23 @@ def without(whole: Span, holes: Iterable[Span]) -> tuple[Span, ...]:
     return (*left, (start, end))
 
 
-def cidrs(spans: Iterable[Span], family: Family) -> tuple[str, ...]:
-    """Disjoint spans as the fewest CIDRs; a single address as nft lists it, without its /32."""
-    make = _ADDRESS[family]
-    return tuple(
-        spelled(network.network_address if network.num_addresses == 1 else network)
-        for first, last in spans
-        for network in ipaddress.summarize_address_range(make(first), make(last))
-    )
+def addresses(spans: Iterable[Span], family: Family) -> tuple[str, ...]:
+    """Spans of addresses, each in one word: an address, a CIDR where it is one, or a range.
+
+    As nft lists them. A range that is no CIDR would be up to 254 of them: an except of one address
+    leaves 2 ranges of an IPv6 block, which are 128 CIDRs.
+    """
+    return tuple(_block(first, last, family) for first, last in spans)
+
+
+def _block(first: int, last: int, family: Family) -> str:
+    make, size = _ADDRESS[family], last - first + 1
+    start = spelled(make(first))
+    if size == 1:
+        return start
+    if size & (size - 1) or first % size:
+        return f"{start}-{spelled(make(last))}"
+    return f"{start}/{family.bits + 1 - size.bit_length()}"
 
 
 def ports(spans: Iterable[Span]) -> tuple[str, ...]:

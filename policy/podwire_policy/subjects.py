@@ -8,7 +8,7 @@ a pod, a namespace's labels   itself, its pods
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from podwire_core.objects import (
@@ -45,7 +45,8 @@ class Subjects:
         self.policies: dict[PolicyName, Policy] = {}
         self.version = 0  # another one whenever may_concern() may answer otherwise
         self._index: Index[PolicyName] = Index()
-        self._cluster: list[ClusterNetworkPolicy] = []  # by priority and name
+        self._cluster: dict[ObjectName, ClusterNetworkPolicy] = {}
+        self._ranked: tuple[ClusterNetworkPolicy, ...] | None = None  # until one of them changes
         self._namespaces: dict[str, int] = {}  # how many policies each has
         self._local: dict[str, dict[ObjectName, Subject]] = {}  # by namespace
 
@@ -82,8 +83,10 @@ class Subjects:
             self._index.add(key, *_places(new))
             self._count(name.namespace, 1)
         if kind is ClusterNetworkPolicy:
-            rows = (each for each in self.policies.values() if isinstance(each, kind))
-            self._cluster = sorted(rows, key=lambda each: (each.priority, each.name))
+            self._cluster.pop(name, None)
+            if isinstance(new, ClusterNetworkPolicy):
+                self._cluster[name] = new
+            self._ranked = None
             self.version += 1
         return key
 
@@ -113,12 +116,15 @@ class Subjects:
                 yield policy
 
     def _reaching(self, pod: Pod, labels: Labels) -> Iterator[ClusterNetworkPolicy]:
-        return (policy for policy in self._cluster if policy.selects(pod, labels))
+        return (policy for policy in self.cluster_policies if policy.selects(pod, labels))
 
     @property
-    def cluster_policies(self) -> Collection[ClusterNetworkPolicy]:
+    def cluster_policies(self) -> Sequence[ClusterNetworkPolicy]:
         """In the order in which they are asked."""
-        return self._cluster
+        if self._ranked is None:
+            rows = self._cluster.values()
+            self._ranked = tuple(sorted(rows, key=lambda each: (each.priority, each.name)))
+        return self._ranked
 
     def _count(self, namespace: str, number: int) -> None:
         was = self._namespaces.get(namespace, 0)

@@ -7,14 +7,16 @@
             a protocol                    meta l4proto udp
             one number                    meta l4proto tcp th dport 80
             numbers and ranges            meta l4proto tcp th dport @ports-…
-            a name                        ip daddr . meta l4proto . th dport @named-…
+            all names together            ip daddr . meta l4proto . th dport @named-…
 
-CIDRs that are all of the other family become nothing at all, never "anyone".
+CIDRs that are all of the other family become nothing at all, never "anyone". A rule has four ways
+through its ports at most, so that it costs what it says and not its square; and what one policy
+may cost is bounded, because whoever writes one pod's policies must not end the agent of its node.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import NamedTuple
@@ -26,7 +28,27 @@ from podwire_core.nft.objects import Rule
 from podwire_core.nft.statements import Match, Verdict
 from podwire_core.objects import PolicyType, Protocol
 from podwire_policy import spans
-from podwire_policy.sets import Blocks, Interned, NamedPort, NodePeers, PodPeers, PortList
+from podwire_policy.sets import (
+    Blocks,
+    Interned,
+    NamedPorts,
+    NodePeers,
+    PodPeers,
+    PortList,
+    size_of,
+)
+
+#: What one policy may make, in one direction and family.
+MAX_RULES = 10_000
+MAX_ELEMENTS = 100_000  # in sets that it fills itself: CIDRs and ports
+
+
+_TOO_MANY_RULES = f"makes more than {MAX_RULES} nft rules"
+_TOO_MANY_ELEMENTS = f"makes more than {MAX_ELEMENTS} intervals of addresses and ports"
+
+
+class TooLarge(Exception):  # noqa: N818 - what a policy is; who compiles it makes an ObjectError
+    """A policy would make more than a node can bear."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +81,9 @@ class Compiled:
 
 
 def compiled(peers: Sequence[Way], ports: Sequence[Way], verdict: Verdict, why: str) -> Compiled:
-    """The rules of all ways through both."""
+    """The rules of all ways through both. Raises TooLarge, before they are made."""
+    if len(peers) * len(ports) > MAX_RULES:
+        raise TooLarge(_TOO_MANY_RULES)
     rules: list[Rule] = []
     sets: dict[str, Interned] = {}
     for peer, port in product(peers, ports):
@@ -69,10 +93,20 @@ def compiled(peers: Sequence[Way], ports: Sequence[Way], verdict: Verdict, why: 
 
 
 def joined(parts: Iterable[Compiled]) -> Compiled:
-    """All rules in order, and the sets once."""
-    parts = list(parts)
-    sets = {each.name: each for part in parts for each in part.sets}
-    return Compiled(tuple(rule for part in parts for rule in part.rules), tuple(sets.values()))
+    """All rules in order, and the sets once. Raises TooLarge, and asks for no more parts then."""
+    rules: list[Rule] = []
+    sets: dict[str, Interned] = {}
+    elements = 0
+    for part in parts:
+        rules += part.rules
+        fresh = {each.name: each for each in part.sets if each.name not in sets}
+        elements += sum(map(size_of, fresh.values()))
+        sets |= fresh
+        if len(rules) > MAX_RULES:
+            raise TooLarge(_TOO_MANY_RULES)
+        if elements > MAX_ELEMENTS:
+            raise TooLarge(_TOO_MANY_ELEMENTS)
+    return Compiled(tuple(rules), tuple(sets.values()))
 
 
 def peer_ways(
@@ -89,28 +123,28 @@ def peer_ways(
     if allowed == (span(family.everything),):
         return [ANY]
     ways = [_look(field, each) for each in {each.name: each for each in selected}.values()]
-    return [*ways, _look(field, Blocks(spans.cidrs(allowed, family)))] if allowed else ways
+    return [*ways, _look(field, Blocks(spans.addresses(allowed, family)))] if allowed else ways
 
 
 def port_ways(ports: Sequence[Ports], family: Family) -> Sequence[Way]:
     """Ways through ports."""
     if not ports or Ports() in ports:
         return [ANY]
+    whole = {row.protocol for row in ports if row.first is None and not row.name}
     ways = [
         way
         for protocol in Protocol
-        for way in _protocol_ways([row for row in ports if row.protocol is protocol], family)
+        for way in _numbered(protocol, [row for row in ports if row.protocol is protocol], whole)
     ]
-    return [*ways, *_named([row for row in ports if row.protocol is None], family)]
+    return [*ways, *_named([row for row in ports if row.protocol not in whole], family)]
 
 
-def _protocol_ways(ports: Sequence[Ports], family: Family) -> Iterable[Way]:
-    """Ways for ports of one protocol; one without a number or name is the whole protocol."""
-    if not ports:
-        return
-    protocol = ports[0].protocol
-    guard = Match(L4PROTO, (protocol.nft if protocol else "",))
-    if any(row.first is None and not row.name for row in ports):
+def _numbered(
+    protocol: Protocol, ports: Iterable[Ports], whole: Container[Protocol | None]
+) -> Iterator[Way]:
+    """The way through numbers of one protocol, or through all of it."""
+    guard = Match(L4PROTO, (protocol.nft,))
+    if protocol in whole:
         yield Way((guard,))
         return
     numbers = [(row.first, row.last or row.first) for row in ports if row.first is not None]
@@ -120,12 +154,12 @@ def _protocol_ways(ports: Sequence[Ports], family: Family) -> Iterable[Way]:
     elif listed:
         way = _look(DPORT, PortList(listed))
         yield Way((guard, *way.matches), way.set)
-    yield from _named(ports, family)
 
 
-def _named(ports: Sequence[Ports], family: Family) -> Iterable[Way]:
-    for name, protocol in sorted({(row.name, row.protocol) for row in ports if row.name}):
-        named = NamedPort(name, protocol)
+def _named(ports: Iterable[Ports], family: Family) -> Iterator[Way]:
+    names = {(row.name, row.protocol) for row in ports if row.name}
+    if names:
+        named = NamedPorts(tuple(sorted(names, key=lambda each: (each[0], each[1] or ""))))
         yield Way((Match(named.key(family), set=named.name),), named)
 
 

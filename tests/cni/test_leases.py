@@ -458,6 +458,24 @@ def test_an_older_podwire_can_take_the_file_back(tmp_path: Path) -> None:
         assert [lease.attachment for lease in leases.all()] == [pod(2), pod(3)]
 
 
+def test_a_lease_keeps_its_pods_uid(tmp_path: Path) -> None:
+    ranges = BOTH
+
+    def uids(leases: Leases) -> list[str]:
+        return [each.uid for each in leases.all()]
+
+    with Leases(tmp_path, "boot") as leases:
+        assert leases.acquire(pod(1), "default/web", ranges, 30, uid="u1").uid == "u1"
+        assert leases.acquire(pod(1), "default/web", ranges, 30).uid == "u1", "nothing is said"
+        assert leases.acquire(pod(2), "default/web", ranges, 30).uid == ""
+    with Leases(tmp_path, "boot", create=False) as leases:
+        assert uids(leases) == ["u1", ""]
+        assert [each.uid for each in leases.readable()[0]] == ["u1", ""]
+    with Leases(tmp_path, "boot") as leases:
+        leases.release(pod(1))
+        assert leases.acquire(pod(1), "default/web", ranges, 30).uid == ""
+
+
 def test_a_file_that_an_older_podwire_took_back_before_a_reboot_is_believed(
     tmp_path: Path,
 ) -> None:

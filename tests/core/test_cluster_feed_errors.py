@@ -9,10 +9,17 @@ import pytest
 
 from podwire_core.errors import ObjectError
 from podwire_core.feed.api_server import ApiServer
-from podwire_core.feed.cluster import ClusterFeed
+from podwire_core.feed.cluster import RESOURCES, ClusterFeed
 from podwire_core.feed.interface import Batch
-from podwire_core.feed.reflector import Event, Listed, Message, Trouble
-from podwire_core.objects import Node, ObjectName, Pod, PodMeta
+from podwire_core.feed.reflector import Absent, Event, Listed, Message, Trouble
+from podwire_core.objects import (
+    ClusterNetworkPolicy,
+    Node,
+    ObjectName,
+    Pod,
+    PodMeta,
+    ServiceCIDR,
+)
 
 NAME = ObjectName("shop", "one")
 GOOD = Pod(PodMeta("one", "shop"))
@@ -128,3 +135,19 @@ def test_a_kind_that_was_read_and_is_refused_later_is_not_unread(two: ClusterFee
     batch = told(two, Trouble(Pod, "server/pods: 403", refused=True))
     assert (batch.changes, batch.unread, batch.synced) == ((), {}, True)
     assert [str(error) for error in batch.standing] == ["server/pods: 403"]
+
+
+def test_an_optional_kind_that_is_refused_is_unread_unless_nothing_hangs_on_it() -> None:
+    """Absent (404) is known not to be there; of what is refused (403) nothing is known."""
+    with ClusterFeed(Mock(ApiServer), ()) as feed:
+        feed._optional = {row.kind for row in RESOURCES if row.optional}
+        feed._dispensable = {row.kind for row in RESOURCES if row.dispensable}
+        feed._unlisted = dict.fromkeys(feed._optional, "/path")
+        assert feed._unlisted.keys() == {ClusterNetworkPolicy, ServiceCIDR}
+        no = "server/path: 403 forbidden"
+        batch = told(feed, *(Trouble(kind, no, refused=True) for kind in feed._optional))
+        assert batch.synced
+        assert batch.unread == {ClusterNetworkPolicy: no}
+        assert {each.object for each in batch.standing} == {"ClusterNetworkPolicy", "ServiceCIDR"}
+        batch = told(feed, Absent(ClusterNetworkPolicy))
+        assert (batch.unread, batch.changes) == ({}, ()), "there are none, as it turned out"

@@ -269,6 +269,27 @@ def test_an_unknown_field_beside_the_rules_is_one_of_each_rule() -> None:
         assert rule.unknown == ("spec.enforcement",)
 
 
+@pytest.mark.parametrize(
+    ("path", "words", "changes"),
+    [
+        ("spec.egress[0].name2", "this rule accepts nothing", {}),
+        ("spec.egress[1].to[0].vms", "this rule denies everything", {}),
+        ("spec.subject.sameLabels", "about every pod", {}),
+        (
+            "spec.ingres",
+            "its rules fail closed: Accept matches nothing, Deny and Pass deny everything",
+            {},
+        ),
+        ("spec.ingres", "the policy has no rule: it denies nothing", {"egress": [], "ingress": []}),
+    ],
+)
+def test_what_follows_from_an_unknown_field_is_told(
+    path: str, words: str, changes: dict[str, Any]
+) -> None:
+    rules = [{"action": each, "to": [EVERYONE]} for each in ("Accept", "Pass")]
+    assert words in policy(**{"egress": rules, **changes}).consequence(path)
+
+
 def test_a_flood_of_unknown_fields_is_told_in_a_few_words() -> None:
     found = egress(**{f"{number}{'x' * 500}": 1 for number in range(1000)})
     assert len(found.unknown) == 8

@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import pytest
 
 from podwire_core.feed import reflector as module
 from podwire_core.feed.api_server import ApiError
-from podwire_core.feed.reflector import REFUSALS, Listed, Message, Reflector, Resource, Trouble
+from podwire_core.feed.reflector import (
+    REFUSALS,
+    Absent,
+    Listed,
+    Message,
+    Reflector,
+    Resource,
+    Trouble,
+)
 from podwire_core.objects import Node
 
+NODES = Resource(Node, "/nodes")
+OVER = Trouble(Node, "")
 END = (
     b'{"type":"BOOKMARK","object":{"metadata":{"resourceVersion":"7",'
     b'"annotations":{"k8s.io/initial-events-end":"true"}}}}'
@@ -61,10 +72,10 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "FIRST_WAIT_S", 0.001)
 
 
-def run(*answers: Said | ApiError) -> tuple[list[str], list[Message]]:
+def run(*answers: Said | ApiError, resource: Resource = NODES) -> tuple[list[str], list[Message]]:
     """What was asked, and what was told."""
     server, told = Server(*answers, ApiError(0, "the script ends")), list[Message]()
-    made = Reflector(server, Resource(Node, "/nodes"), told.append)  # type: ignore[arg-type]  # a stand-in
+    made = Reflector(server, resource, told.append)  # type: ignore[arg-type]  # a stand-in
     server.ended = made.stop
     made.run()
     return server.asked, told
@@ -114,3 +125,13 @@ def test_a_refusal_counts_when_it_was_the_answer_often_enough(status: int) -> No
 def test_everything_else_is_waited_out(status: int) -> None:
     _, told = run(*[ApiError(status, "later")] * (REFUSALS + 1))
     assert not any(isinstance(each, Trouble) and each.refused for each in told)
+
+
+def test_an_optional_kind_is_absent_at_the_first_404_and_a_doubted_one_after_some() -> None:
+    """One of three servers that has not got the definition yet would undo all that is in force."""
+    optional, no = Resource(Node, "/nodes", optional=True, absent_s=0.001), ApiError(404, "no")
+    assert run(no, resource=optional)[1] == [Absent(Node)]
+    doubted = replace(optional, doubted=True)
+    trouble = Trouble(Node, "server/nodes: 404 no")
+    assert run(no, Said(END), resource=doubted)[1] == [trouble, Listed(Node, {}, {}), OVER]
+    assert run(*[no] * (REFUSALS + 1), resource=doubted)[1] == [trouble, Absent(Node)]

@@ -7,6 +7,7 @@ import pytest
 from rich.console import Console
 
 from podwire_lab.console import terminal
+from podwire_lab.isolation import PolicyRow
 from podwire_lab.overview import AgentStatus, NodeRow, Overview, PodRow, ServiceRow
 from podwire_lab.show import tables
 
@@ -50,6 +51,19 @@ def test_a_usual_pod_stands_whole_in_eighty_columns() -> None:
 @pytest.mark.parametrize("width", [40, 80, 200])
 def test_a_long_name_is_never_cut(width: int) -> None:
     assert any(LONG in line for line in shown(overview(LONG), width))
+
+
+def test_policies_have_a_table_where_there_are_any() -> None:
+    plain = overview("web")
+    assert not any("Policies" in line for line in shown(plain))
+    rows = (
+        PolicyRow("ClusterNetworkPolicy", "", "lock", ("ingress",), 7, "Admin 10"),
+        PolicyRow("NetworkPolicy", "shop", "deny", ("egress", "ingress"), 0),
+    )
+    lines = shown(msgspec.structs.replace(plain, policies=rows))
+    at = next(number for number, line in enumerate(lines) if line == "Policies")
+    assert lines[at + 2].split() == ["-", "lock", "Admin", "10", "ingress", "7"]
+    assert lines[at + 3].split() == ["shop", "deny", "-", "egress,", "ingress", "0"]
 
 
 def test_a_balancers_address_has_a_column_where_there_is_one() -> None:

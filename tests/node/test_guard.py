@@ -109,6 +109,13 @@ def test_nobody_is_0_0_0_0(target: str) -> None:
     assert Site(ONE).drops(sent("0.1.2.3", target))
 
 
+def test_a_solicitation_from_anothers_address_is_borrowed_like_the_rest() -> None:
+    """Connection tracking leaves it alone, and with a pod's source it would be forwarded."""
+    asking = Packet(V6, OWN[V6], FAR[V6], "ipv6-icmp", 0, iif=POD, icmp_type="135")
+    assert not Site(ONE).drops(asking)
+    assert Site(ONE).drops(replace(asking, borrowed=True))
+
+
 @pytest.mark.parametrize("source", ["::", "fe80::1234"])
 def test_a_link_local_source_is_for_neighbours_alone(source: str) -> None:
     site = Site(ONE)

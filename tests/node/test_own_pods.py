@@ -114,6 +114,14 @@ def test_a_sandbox_that_is_made_anew_counts_before_the_feed_knows(site: Site) ->
     assert site.feed(pod("node1", "Running", "10.244.1.3")).ips == ("10.244.1.3",)
 
 
+def test_a_lease_that_says_no_uid_counts_where_none_says_the_pods(site: Site) -> None:
+    """After an upgrade: the earlier pod of that name has a lease that an older podwire wrote."""
+    site.came("old", "10.244.1.2").feed(pod(uid="u2"))
+    assert site.ips == ("10.244.1.2",), "it may be this one's"
+    assert site.came("new", "10.244.1.3", uid="u2").ips == ("10.244.1.3",)
+    assert site.went("new").ips == ("10.244.1.2",)
+
+
 def test_a_lease_that_goes_twice_or_never_came_changes_nothing(site: Site) -> None:
     assert site.feed(pod()).went("a").came("a", *OURS).went("b").ips == OURS
     assert site.went("a").went("a").ips == ()

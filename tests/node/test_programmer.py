@@ -127,6 +127,22 @@ def test_drift_is_repaired_and_counted() -> None:
     assert proxy.repairs == 1
 
 
+def test_what_is_changed_while_another_part_commits_is_due_at_once() -> None:
+    """The first has synced and says that all is well; the second's commit hears the next flush."""
+    nft, whistle = Fake(), Whistle()
+    first, second = programmer(nft, whistle), programmer(Fake(), Whistle())
+    second.listen_with([first, second])
+    assert first.sync(5.0) is None
+    before = nft.read(TABLES)
+    nft.flush_ruleset()
+    whistle.blown = True
+    assert second.sync(5.0) is None
+    assert not first.in_sync
+    assert first.due() <= 5.0
+    assert first.sync(5.0) is None
+    assert nft.read(TABLES) == before
+
+
 def test_a_false_alarm_sends_nothing() -> None:
     nft, whistle = Fake(), Whistle()
     proxy = programmer(nft, whistle)
@@ -186,6 +202,17 @@ def test_repairs_are_made_at_once_until_they_never_end() -> None:
     fight.alarm()
     assert fight.proxy.sync(fight.now) is None
     assert fight.proxy.in_sync
+
+
+def test_what_is_due_keeps_to_the_pace_and_to_the_back_off() -> None:
+    fight = Fight()
+    fight.last(100.0)
+    fight.alarm()
+    assert fight.proxy.due() == fight.proxy.sync(fight.now - 0.01) == fight.now
+    nft = Moody()
+    nft.refusals = 1
+    refused = programmer(nft, Whistle())
+    assert refused.sync(3.0) == refused.due() == 3.0 + FIRST_S
 
 
 def test_a_changed_object_does_not_wait_for_the_pace_of_repairs() -> None:

@@ -103,6 +103,19 @@ def described_nodes(draw: st.DrawFn) -> list[KubernetesObject]:
 
 
 @st.composite
+def moving_nodes(draw: st.DrawFn) -> KubernetesObject:
+    """A Node as it may become: with other podCIDRs, and addresses of its own inside someone's."""
+    name = draw(st.sampled_from(sorted(NODES)))
+    addresses = [*NODES[name], *draw(st.lists(st.sampled_from([*IPV4, *IPV6]), max_size=2))]
+    document = {
+        "metadata": {"name": name, "labels": {"k": draw(st.sampled_from("12"))}},
+        "spec": {"podCIDRs": draw(st.sampled_from([[], *POD_CIDRS.values(), ["10.0.0.0/23"]]))},
+        "status": {"addresses": [{"type": "InternalIP", "address": each} for each in addresses]},
+    }
+    return msgspec.convert(document, Node)
+
+
+@st.composite
 def whole_clusters(draw: st.DrawFn) -> list[KubernetesObject]:
     """With Nodes' podCIDRs, attachments and cluster policies, each in some of them."""
     objects = list(draw(clusters()))

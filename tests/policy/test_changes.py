@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TypeVar
 
+import msgspec
 import pytest
 from cluster_policy_model import accept, cluster_policy, deny, networks, nodes, udp
 from policy_model import (
@@ -23,7 +24,7 @@ from policy_model import (
 
 from podwire_core.nft.desired import Desired
 from podwire_core.nft.fake import Fake
-from podwire_core.objects import Attached, KubernetesObject, ObjectName
+from podwire_core.objects import Attached, KubernetesObject, Node, ObjectName
 from podwire_core.snapshot import Change, Snapshot
 from podwire_policy.policies import Policies
 
@@ -205,6 +206,42 @@ def test_pod_addresses_are_closed_only_while_there_are_policies() -> None:
     assert not cluster.reaches("10.244.1.7", OUTSIDE[0])
     cluster.remove(FRIENDS)
     assert cluster.reaches("10.244.1.7", OUTSIDE[0])
+
+
+def in_pod_cidrs(name: str, *addresses: str) -> KubernetesObject:
+    """A Node with no podCIDR, and an address of its own inside another's."""
+    rows = [{"type": "InternalIP", "address": address} for address in addresses]
+    document = {"metadata": {"name": name}, "status": {"addresses": rows}}
+    return msgspec.convert(document, Node)
+
+
+def known(cluster: Cluster) -> set[str]:
+    wanted = cluster.nodes["n1"].policies.wanted
+    return {key[4] for key in wanted if len(key) == 5 and key[3] == "known"}
+
+
+def test_new_pod_addresses_know_the_nodes_that_are_among_them(cluster: Cluster) -> None:
+    """Or what they send would be denied as nobody's."""
+    cluster.apply(in_pod_cidrs("n3", "10.244.1.200", "10.99.0.1"))
+    assert known(cluster) == set()
+    cluster.apply(node("n1", "10.244.1.0/24"))
+    assert known(cluster) == {"10.244.1.1", "10.244.1.200"}
+    cluster.apply(node("n1", "10.99.0.0/16"))
+    assert known(cluster) == {"10.99.0.1"}
+    cluster.remove(node("n1"))
+    assert known(cluster) == set()
+
+
+def test_a_pod_that_goes_while_pod_addresses_change_is_known_no_more(cluster: Cluster) -> None:
+    """Or its address stood open to whoever comes, when they change back."""
+    cluster.apply(node("n1", "10.244.1.0/24"))
+    assert known(cluster) == {"10.244.1.1"}
+    away = node("n1", "10.99.0.0/16")
+    cluster.change(Change(Node, away.name, away), Change(type(WEB), WEB.name, None))
+    assert known(cluster) == set()
+    cluster.apply(node("n1", "10.244.1.0/24"))
+    assert known(cluster) == set()
+    assert not cluster.reaches("10.244.1.1", OUTSIDE[0])
 
 
 def test_without_policies_a_pod_that_comes_sends_nothing() -> None:

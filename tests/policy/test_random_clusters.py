@@ -9,10 +9,12 @@ from __future__ import annotations
 import random
 from itertools import product
 
+import pytest
 from cluster_policy_strategies import (
     attachments,
     cluster_policies,
     described_nodes,
+    moving_nodes,
     whole_clusters,
 )
 from hypothesis import event, given, settings
@@ -39,6 +41,7 @@ EVERY_QUESTION = [
 ]
 
 
+@pytest.mark.timeout(1200)
 @settings(RANDOM, max_examples=1200)
 @given(whole_clusters(), st.integers(0, 1 << 30))
 def test_the_rules_say_what_the_oracle_says(objects: list[KubernetesObject], seed: int) -> None:
@@ -69,7 +72,10 @@ def check_reason(
 
 STEPS = st.lists(
     st.lists(
-        st.tuples(st.one_of(OBJECTS, cluster_policies(), attachments()), st.integers(0, 3)),
+        st.tuples(
+            st.one_of(OBJECTS, cluster_policies(), attachments(), moving_nodes()),
+            st.integers(0, 3),
+        ),
         min_size=1,
         max_size=3,
     ),

@@ -47,29 +47,31 @@ def test_without_leaves_what_no_hole_holds(whole: Span, holes: list[Span]) -> No
 
 @pytest.mark.parametrize("family", Family, ids=str)
 @given(many=SPANS)
-def test_cidrs_hold_the_same_addresses_once(family: Family, many: list[Span]) -> None:
+def test_addresses_are_a_word_a_span(family: Family, many: list[Span]) -> None:
     merged = spans.merged(many)
-    listed = [span(cidr) for cidr in spans.cidrs(merged, family)]
-    assert values(listed) == values(merged)
-    assert sum(last - first + 1 for first, last in listed) == len(values(merged))
+    assert tuple(span(word) for word in spans.addresses(merged, family)) == merged
 
 
 @pytest.mark.parametrize(
-    ("first", "last", "cidrs"),
+    ("first", "last", "word"),
     [
-        pytest.param("10.0.0.1", "10.0.0.1", ["10.0.0.1"], id="one address has no /32"),
-        pytest.param("fd00::1", "fd00::1", ["fd00::1"], id="one address has no /128"),
-        pytest.param("10.0.0.0", "10.0.0.2", ["10.0.0.0/31", "10.0.0.2"], id="fewest CIDRs"),
-        pytest.param("::", "::3", ["::/126"], id="small numbers stay IPv6"),
-        pytest.param("::102:304", "::102:304", ["::1.2.3.4"], id="IPv4 in IPv6, one address"),
-        pytest.param("::1:0", "::1:ffff", ["::0.1.0.0/112"], id="IPv4 in IPv6, a network"),
-        pytest.param("0.0.0.0", "255.255.255.255", ["0.0.0.0/0"], id="everything"),
+        pytest.param("10.0.0.1", "10.0.0.1", "10.0.0.1", id="one address has no /32"),
+        pytest.param("fd00::1", "fd00::1", "fd00::1", id="one address has no /128"),
+        pytest.param("10.0.0.0", "10.0.0.7", "10.0.0.0/29", id="a CIDR"),
+        pytest.param("10.0.0.0", "10.0.0.2", "10.0.0.0-10.0.0.2", id="as many as no CIDR has"),
+        pytest.param("10.0.0.1", "10.0.0.2", "10.0.0.1-10.0.0.2", id="where no CIDR begins"),
+        pytest.param("::1", "::1:1", "::1-::0.1.0.1", id="IPv4 in IPv6, at a range's end"),
+        pytest.param("fd00::", "fd00::2", "fd00::-fd00::2", id="an IPv6 range"),
+        pytest.param("::", "::3", "::/126", id="small numbers stay IPv6"),
+        pytest.param("::102:304", "::102:304", "::1.2.3.4", id="IPv4 in IPv6, one address"),
+        pytest.param("::1:0", "::1:ffff", "::0.1.0.0/112", id="IPv4 in IPv6, a network"),
+        pytest.param("0.0.0.0", "255.255.255.255", "0.0.0.0/0", id="everything"),
     ],
 )
-def test_cidrs_are_spelled_as_nft_lists_them(first: str, last: str, cidrs: list[str]) -> None:
+def test_addresses_are_spelled_as_nft_lists_them(first: str, last: str, word: str) -> None:
     one, other = ipaddress.ip_address(first), ipaddress.ip_address(last)
     family = Family.IPV4 if one.version == 4 else Family.IPV6
-    assert list(spans.cidrs([(int(one), int(other))], family)) == cidrs
+    assert spans.addresses([(int(one), int(other))], family) == (word,)
 
 
 def test_ports_are_numbers_and_ranges() -> None:

@@ -18,8 +18,8 @@ import socket
 import struct
 from typing import NamedTuple
 
-from podwire_core.family import FAMILIES, Family
-from podwire_core.netlink import NESTED, attribute, attributes
+from podwire_core.family import FAMILIES, Family, family_of
+from podwire_core.netlink import NESTED, attribute, attributes, nested
 
 ORIGINAL = 1  # CTA_TUPLE_ORIG
 TUPLE_PROTOCOL = 2  # CTA_TUPLE_PROTO
@@ -137,6 +137,22 @@ def read(family: Family, body: bytes) -> Entry:
             source, to, number, port, to_port, server, _, _, server_port, _ = found[1::2]
             return Entry(family, number, source, port, to, to_port, server, server_port, body)
     return _walked(family, body)
+
+
+def tuple_of(
+    protocol: int, source: str, source_port: int, destination: str, destination_port: int
+) -> bytes:
+    """The attribute that names a connection by a packet of it. Addresses: canonical."""
+    family = family_of(source)
+    ends = zip(_ADDRESSES[family], (source, destination), strict=True)
+    addresses = (attribute(kind, packed(each, family)) for kind, each in ends)
+    ports = ((_SOURCE_PORT, source_port), (_DESTINATION_PORT, destination_port))
+    numbers = (attribute(kind, port.to_bytes(2, "big")) for kind, port in ports)
+    return nested(
+        ORIGINAL,
+        nested(_TUPLE_IP, *addresses),
+        nested(TUPLE_PROTOCOL, attribute(NUMBER, bytes([protocol])), *numbers),
+    )
 
 
 def _walked(family: Family, body: bytes) -> Entry:

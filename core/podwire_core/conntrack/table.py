@@ -23,6 +23,7 @@ from podwire_core.conntrack.entry import (
     head,
     packed,
     read,
+    tuple_of,
 )
 from podwire_core.errors import ConntrackError
 from podwire_core.family import FAMILIES, Family, family_of
@@ -79,6 +80,25 @@ class Conntrack:
                 entry = read(family, body)
                 if protocol in {0, entry.protocol}:  # the kernel filters since Linux 5.8
                     yield entry
+
+    def find(
+        self, protocol: int, source: str, source_port: int, destination: str, destination_port: int
+    ) -> Entry | None:
+        """The connection that a packet is of, None where it is of none.
+
+        The packet: as its sender or its receiver has it, of either direction, of TCP, UDP or SCTP.
+        Addresses are canonical. Of zones the kernel looks in the one of who asked for none.
+        """
+        family = family_of(source)
+        name = tuple_of(protocol, source, source_port, destination, destination_port)
+        with _explained("find a connection"):
+            try:
+                body = self._list.ask(Message(_GET, head(family) + name))
+            except OSError as error:
+                if error.errno != errno.ENOENT:
+                    raise
+                return None
+        return read(family, body)
 
     def delete(self, entries: Iterable[Entry]) -> int:
         """Forget entries; answers how many. One that is gone already is no error."""

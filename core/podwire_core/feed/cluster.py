@@ -12,13 +12,14 @@ Why a refused kind is not waited for, and when (the reflector says after how man
     Services or slices  no frontend, or none with an       policies and routes go on; Services
                         endpoint                           stay as they are in the kernel
     Nodes               no route, no NodePort address      the same for routes and Services
-    ServiceCIDRs        addresses of no Service are not    Services go on: the kind is optional,
-    (since 1.33)        answered by a drop                 and a server without it is no error
-    ClusterNetwork-     none is known                      NetworkPolicies go on: the kind is
-    Policies                                               optional, its definition may be absent
+    ClusterNetwork-     what administrators deny is not    the same as for NetworkPolicies
+    Policies            known
+    ServiceCIDRs        addresses of no Service are not    Services go on: the kind is dispensable
+                        answered by a drop
 
-The feed says which kinds these are (Batch.unread, where optional ones never are); the agent
-begins no part that needs one.
+The feed says which kinds these are (Batch.unread, where dispensable ones never are); the agent
+begins no part that needs one. Optional kinds may be absent (404), which is no error: a server has
+ServiceCIDRs since 1.33, and ClusterNetworkPolicies once their definition was applied.
 """
 
 from __future__ import annotations
@@ -70,7 +71,9 @@ RESOURCES = (
     Resource(Service, "/api/v1/services", _OURS),
     Resource(EndpointSlice, "/apis/discovery.k8s.io/v1/endpointslices", _OURS),
     Resource(NetworkPolicy, "/apis/networking.k8s.io/v1/networkpolicies"),
-    Resource(ServiceCIDR, "/apis/networking.k8s.io/v1/servicecidrs", optional=True),
+    Resource(
+        ServiceCIDR, "/apis/networking.k8s.io/v1/servicecidrs", optional=True, dispensable=True
+    ),
     Resource(
         ClusterNetworkPolicy,
         "/apis/policy.networking.k8s.io/v1alpha2/clusternetworkpolicies",
@@ -89,6 +92,7 @@ class ClusterFeed:
         self._known: dict[Kind, set[ObjectName]] = {}
         self._unlisted = {resource.kind: resource.path for resource in resources}
         self._optional = {resource.kind for resource in resources if resource.optional}
+        self._dispensable = {resource.kind for resource in resources if resource.dispensable}
         self._refused: dict[Kind, str] = {}
         self._reported: dict[tuple[Kind, ObjectName], ObjectError] = {}
         self._troubles: dict[Kind, ObjectError] = {}
@@ -204,7 +208,7 @@ class ClusterFeed:
             return
         optional = kind in self._optional
         if trouble.refused and kind in self._unlisted:
-            if optional:
+            if kind in self._dispensable:
                 del self._unlisted[kind]
             else:
                 self._refused[kind] = reason

@@ -17,6 +17,8 @@ from typing import Any
 import msgspec
 import yaml
 
+from podwire_core.feed.doubled_keys import DoubledKeys
+
 MAX_FILE_BYTES = 16 * 1024 * 1024
 MAX_DOCUMENTS = 20_000
 MAX_ALIASES = 100
@@ -93,6 +95,7 @@ def _parse_yaml(text: str) -> list[Any]:
 def _refuse_bombs(text: str) -> None:
     """Walk the events, which libyaml makes without recursion, before anything is composed."""
     document = _Extent()
+    keys = DoubledKeys()
     aliases = nodes = 0
     for event in yaml.parse(text, _JsonLoader):
         match event:
@@ -100,11 +103,15 @@ def _refuse_bombs(text: str) -> None:
                 document = _Extent()
             case yaml.CollectionStartEvent():
                 document.open(event.anchor)
+                keys.open(is_mapping=isinstance(event, yaml.MappingStartEvent))
             case yaml.CollectionEndEvent():
                 document.close()
+                keys.close()
             case yaml.ScalarEvent():
                 document.add(event.anchor)
+                keys.add(event.value, event.start_mark.line if event.start_mark else 0)
             case yaml.AliasEvent():
+                keys.add()
                 aliases += 1
                 nodes += document.repeat(event.anchor)
         if aliases > MAX_ALIASES:

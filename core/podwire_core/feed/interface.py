@@ -5,9 +5,9 @@
   After that each read returns what changed, so that a relist is a delta, never a delete-all.
 * A kind that the source refuses to show holds up nothing: `unread` names it and says why. Once
   it can be read, its objects are changes like any other. A kind that was read before and is
-  refused later keeps what is known of it. An optional kind is never in `unread`: one that the
-  source does not know has no objects (none any more, if it had some), one that it refuses has none
-  either, and an error says so.
+  refused later keeps what is known of it. An optional kind that the source does not know is not
+  in `unread`: it has no objects (none any more, if it had some). Nor is a dispensable one that the
+  source refuses: it has none either, and an error says so.
 * An unusable object is an error in the batch; what was known of it before stays in force.
 * Each error is told once in `errors`; `standing` says at every read which of them hold now.
 """

@@ -5,7 +5,7 @@
     410, or an ERROR event with 410 ─► the version is too old: begin anew
     403, 404      ─► as below; told as refused when it was the answer REFUSALS times
     404, optional ─► the server has no such kind: no trouble, and asked again rarely; of a kind
-                     that it had, after REFUSALS answers
+                     that it had, and of a doubted one, after REFUSALS answers
     anything else ─► say what is wrong, wait with back-off and jitter, go on from the version
 
 A new beginning is told as one Listed: whoever holds the objects makes a delta of it.
@@ -52,7 +52,9 @@ _INITIAL_EVENTS_END = "k8s.io/initial-events-end"
 class Resource:
     """A kind, where the API serves it, and which of its objects we want.
 
-    optional: one that not every server has, and that nothing waits for when it is refused.
+    optional: one that not every server has: of one that it does not know (404) there are none.
+    dispensable: one that nothing waits for when it is refused (403).
+    doubted: an optional one that a single 404 does not make absent, at the beginning either.
     absent_s: seconds after which, at the latest, a server without it is asked again.
     """
 
@@ -61,6 +63,8 @@ class Resource:
     label_selector: str = ""
     field_selector: str = ""
     optional: bool = False
+    dispensable: bool = False
+    doubted: bool = False
     absent_s: float = ABSENT_S
 
 
@@ -204,7 +208,8 @@ class Reflector:
                 self._backoff.succeeded()  # it answers: what was before is no reason to wait long
             self._refusals += 1
         told = self._refusals >= REFUSALS
-        absent = status == 404 and self._resource.optional and (told or not self._version)
+        doubted = bool(self._version) or self._resource.doubted
+        absent = status == 404 and self._resource.optional and (told or not doubted)
         if absent:
             self._version = ""  # what comes with the kind, when it comes again, is a new beginning
             self._tell(Absent(self._resource.kind))

@@ -97,6 +97,12 @@ class Node(ClusterObject, frozen=True):
         return self.status.conditions[0].status if self.status.conditions else ""
 
     @property
+    def addresses(self) -> tuple[str, ...]:
+        """All of its addresses, in the order the API lists them; names are none."""
+        rows = (row for row in self.status.addresses or () if row.type.endswith("IP"))
+        return tuple(row.address for row in rows if row.address)
+
+    @property
     def internal_ips(self) -> tuple[str, ...]:
         """Its addresses on the cluster's network, in the order the API lists them."""
         rows = (row for row in self.status.addresses or () if row.type == "InternalIP")

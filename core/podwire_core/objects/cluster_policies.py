@@ -7,7 +7,7 @@ written and read twice: into structs, and for what no struct has a field for.
     where the unknown field is       who fails closed
     a rule, its peers, its ports     that rule
     spec.subject                     the policy is about every pod
-    elsewhere in spec                all its rules
+    elsewhere in spec                all its rules; where there is none, nobody
 
 A peer, a port or a subject with no field set counts as one with an unknown field, because a
 server that knows another version of this API takes such fields away. An unknown value, such as
@@ -16,6 +16,7 @@ another action, makes the object unusable, as any wrong value does. `domainNames
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 from itertools import islice
@@ -41,6 +42,7 @@ from podwire_core.objects.policies import PolicyType
 from podwire_core.objects.refusals import explain
 from podwire_core.selectors import Labels, LabelSelector
 
+_RULE = re.compile(r"spec\.(?P<section>ingress|egress)\[(?P<at>\d+)\]")
 MAX_UNKNOWN = 8  # unknown fields that are told of one rule
 
 
@@ -127,6 +129,21 @@ class ClusterNetworkPolicy(ClusterObject, frozen=True, dict=True, gc=True):
         """Paths of the fields for which it, or a rule of it, fails closed; sorted."""
         rules = (path for rows in self._rules.values() for rule in rows for path in rule.unknown)
         return tuple(sorted({*self._unknown_subject, *self._unknown_spec, *rules}))
+
+    def consequence(self, path: str) -> str:
+        """What follows from the field at a path of `unknown`, as the end of a sentence."""
+        found = _RULE.match(path)
+        if found:
+            rule = self.rules(PolicyType(found["section"].title()))[int(found["at"])]
+            what = "accepts nothing" if rule.action is Action.ACCEPT else "denies everything"
+            return f"so that this rule {what}"
+        if path.startswith("spec.subject"):
+            return "so that the policy is about every pod"
+        if not any(self._rules.values()):
+            return "and the policy has no rule: it denies nothing"
+        return (
+            "so that its rules fail closed: Accept matches nothing, Deny and Pass deny everything"
+        )
 
     @cached_property
     def _read(self) -> Spec:

@@ -11,9 +11,11 @@ from pathlib import Path
 import msgspec
 
 from podwire_node.control.errors import ControlError
+from podwire_node.control.printable import printable_lines
 
 MAX_ANSWER_BYTES = 16 << 20
 _PIECE = 1 << 16
+_HEARD = {"heard": True}
 _HEARD_S = 10.0  # until an agent says that it heard, however busy its loop is
 _PATIENCE_S = 120.0
 _PEER = struct.Struct("3i")  # struct ucred: process, user, group
@@ -36,16 +38,21 @@ class AgentClient:
             request = msgspec.json.encode({**(fields or {}), "verb": verb}) + b"\n"
             with suppress(OSError):  # it may have refused us, and said why before it read this
                 agent.sendall(request)
-            for line in self._lines(agent):
-                answer = self._decoded(line)
-                if "heard" in answer:
-                    agent.settimeout(None if stream else _PATIENCE_S)
-                    continue
-                if "error" in answer:
-                    raise ControlError(str(answer["error"]))
-                if answer.get("end") is True:
-                    return
-                yield answer
+            heard = False
+            try:
+                for line in self._lines(agent):
+                    answer = self._decoded(line)
+                    if not heard and answer == _HEARD:
+                        heard = True
+                        agent.settimeout(None if stream else _PATIENCE_S)
+                        continue
+                    if "error" in answer:
+                        raise ControlError(printable_lines(str(answer["error"])))
+                    if answer.get("end") is True:
+                        return
+                    yield answer
+            except TimeoutError as error:
+                raise ControlError(f"{self._path}: {_silence(agent, heard=heard)}") from error
         raise ControlError(f"{self._path}: the agent ended before its answer did")
 
     def one(self, verb: str, fields: Mapping[str, object] | None = None) -> dict[str, object]:
@@ -71,12 +78,13 @@ class AgentClient:
         return agent
 
     def _lines(self, agent: socket.socket) -> Iterator[bytes]:
+        """As they come. Raises TimeoutError, which means more or less by what came before."""
         rest = b""
         while True:
             try:
                 piece = agent.recv(_PIECE)
-            except TimeoutError as error:
-                raise ControlError(f"{self._path}: {_silence(agent)}") from error
+            except TimeoutError:
+                raise
             except OSError as error:
                 raise ControlError(f"{self._path}: {error.strerror}") from error
             if not piece:
@@ -89,7 +97,7 @@ class AgentClient:
     def _decoded(self, line: bytes) -> dict[str, object]:
         try:
             return msgspec.json.decode(line, type=dict[str, object])
-        except (msgspec.DecodeError, msgspec.ValidationError) as error:
+        except ValueError as error:  # msgspec's own are such, and bad UTF-8
             raise ControlError(f"{self._path}: not an agent's answer: {error}") from error
 
 
@@ -97,9 +105,9 @@ def _timeval(seconds: float) -> bytes:
     return struct.pack("ll", int(seconds), int(seconds % 1 * 1_000_000))
 
 
-def _silence(agent: socket.socket) -> str:
+def _silence(agent: socket.socket, *, heard: bool) -> str:
     """Of an agent that says nothing, before it heard the question or after."""
-    if agent.gettimeout() != _HEARD_S:
+    if heard:
         return f"the agent says nothing for {_PATIENCE_S:.0f} s"
     peer = agent.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size)
     return _unanswered(_PEER.unpack(peer)[0])

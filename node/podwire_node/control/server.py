@@ -114,6 +114,7 @@ class Control:
         with client, suppress(OSError):
             client.settimeout(0)
             client.send(_line({"error": why}))
+            _leave_unread(client)
 
     # -------------------------------------------------------------------------- one client
 
@@ -140,6 +141,7 @@ class Control:
             client.sendall(_line({"end": True}))
         except ControlError as error:
             client.sendall(_line({"error": str(error)}))
+            _leave_unread(client)
 
     def _answers(self, request: Request) -> Iterator[Answer | None]:
         """What the verb says; a fault of ours is told, and does not end the agent."""
@@ -175,6 +177,17 @@ def _read_line(client: socket.socket) -> bytes:
             raise ControlError(f"the request is longer than {MAX_REQUEST_BYTES >> 20} MiB")
     client.settimeout(_SECONDS)
     return bytes(line.partition(b"\n")[0])
+
+
+def _leave_unread(client: socket.socket) -> None:
+    """Hear nothing more of it, so that hanging up is an end.
+
+    A UNIX socket that is closed with something unread in it resets its peer, who may then lose
+    what was said last. Nothing waits: nothing can come once we hear no more.
+    """
+    client.shutdown(socket.SHUT_RD)
+    while client.recv(_PIECE):
+        pass
 
 
 def _packs(answers: Iterable[Answer | None]) -> Iterator[bytes]:

@@ -41,8 +41,9 @@ class DecisionAnswer(_Answer, frozen=True):
 class SideAnswer(_Answer, frozen=True):
     """One direction, by the text of the policies.
 
-    kind: of a denial, as podwire_policy.reasons.Kind; "" where it is allowed. isolated_by: the
-    NetworkPolicies that isolate the pod; allowed_by: their rules that allow this.
+    kind: of a denial: isolated, denied or unknown (podwire_policy.reasons.Kind); "" where it is
+    allowed. isolated_by: the NetworkPolicies that isolate the pod; allowed_by: their rules that
+    allow this.
     nearest_miss: the rule that came closest to allowing it, and what it lacked.
     """
 
@@ -82,7 +83,10 @@ class KernelAnswer(_Answer, frozen=True):
 
 
 class FlowAnswer(_Answer, frozen=True):
-    """One connection. port and destination are as they are after DNAT; dialled: what was meant."""
+    """One connection. port and destination are as they are after DNAT; dialled: what was meant.
+
+    seen_as: the address that the destination sees in place of the source's, "" for the source's.
+    """
 
     source: EndAnswer
     destination: EndAnswer
@@ -94,6 +98,7 @@ class FlowAnswer(_Answer, frozen=True):
     kernel: KernelAnswer
     differs: bool = False
     dialled: str = ""
+    seen_as: str = ""
 
 
 class Verdict(StrEnum):

@@ -49,7 +49,8 @@ def explain(
 
     The answer comes twice. The policies' text is judged for both ends, wherever they run; beside
     it stands what this node's kernel does with the first packet of such a connection: its chains,
-    and its own sets, element by element. The kernel knows the policies of its own node's pods
+    and its own sets, element by element. An open connection is another matter: it goes on, or is
+    cut, as existingConnections says. The kernel knows the policies of its own node's pods
     alone. It asks the agent of this node, so it needs root, and an agent that runs. Of several
     agents those answer whose node has one of the ends.
 

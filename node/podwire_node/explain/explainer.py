@@ -99,7 +99,7 @@ class _Explainer:
         self._judge = moment.judge
         self._known: dict[Key, Object | None] = {}
         mine = self._snapshot.get(Node, ObjectName("", view.node))
-        self._local = _addresses_of(mine)
+        self._local = mine.addresses if mine else ()
         self._ranges = tuple(ip_network(cidr) for cidr in (mine.pod_cidrs if mine else ()))
         self._tables = InForce(view.policies.tables, self._wanted, lookup, self._local)
 
@@ -128,6 +128,7 @@ class _Explainer:
             kernel=kernel,
             differs=bool(kernel.wrong) or kernel.allowed != expected,
             dialled=flow.dialled,
+            seen_as=flow.seen_as,
         )
 
     def _judgements(self, flow: Flow) -> tuple[Judgement, Judgement]:
@@ -189,11 +190,5 @@ class _Explainer:
         pod = self._judge.owner(address)
         if pod is not None:
             return EndAnswer(address, str(pod.name), pod.spec.node_name)
-        nodes = (node for node in self._snapshot.all(Node) if address in _addresses_of(node))
+        nodes = (node for node in self._snapshot.all(Node) if address in node.addresses)
         return EndAnswer(address, node=next((node.metadata.name for node in nodes), ""))
-
-
-def _addresses_of(node: Node | None) -> tuple[str, ...]:
-    """Every address of a node; Nodes have names among their addresses, too."""
-    rows = (node.status.addresses or ()) if node else ()
-    return tuple(row.address for row in rows if row.type.endswith("IP") and row.address)

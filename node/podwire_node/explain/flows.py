@@ -169,6 +169,7 @@ class _Asked:
         end = self.question.destination
         if isinstance(end, str):
             targets, pod = {family_of(end): end}, self.owner(end)
+            self._note_host_ports(end)
         else:
             pod = self._destination
             targets = self._addresses(pod) if pod else {}
@@ -177,6 +178,10 @@ class _Asked:
             if family in sources and family in targets:
                 for port, protocol in ports:
                     yield Flow(sources[family], targets[family], port, protocol)
+
+    def _note_host_ports(self, address: str) -> None:
+        if any(address in node.internal_ips for node in self.snapshot.all(Node)):
+            self.notes.append(f"{address} is a node: where a pod's hostPort leads is not looked at")
 
     def _pod_ports(self, pod: Pod | None) -> list[tuple[int, Protocol]]:
         """The port that is asked for, or those that the pod declares."""

@@ -12,6 +12,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from podwire_node.control.printable import printable
 from podwire_node.explain.answer import (
     EndAnswer,
     Explanation,
@@ -34,6 +35,7 @@ _STYLE = {
 
 def shown(found: Explanation) -> Iterator[RenderableType]:
     """What to print, in order."""
+    found = printable(found)
     yield Text.assemble(
         (f"{found.source} → {found.destination}", "bold"),
         "  ",
@@ -79,6 +81,7 @@ def _headline(group: Sequence[FlowAnswer]) -> Text:
     line = Text.assemble(
         f"{flow.source.words} → {there} port {flow.port}/{flow.protocol}",
         (f"  by {flow.dialled}" if flow.dialled else "", "cyan"),
+        (f", seen there as {flow.seen_as}" if flow.seen_as else "", "cyan"),
     )
     if rest:
         names = [each.destination.words for each in rest[:_NAMED]]

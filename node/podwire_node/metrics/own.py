@@ -10,7 +10,7 @@
     podwire_cni_audit_repairs_total{kind}        what the audit of leases put right
     podwire_policy_drops_total{direction,reason} packets that policies dropped, of those that are
                                                  logged (10 a second a chain); reason: isolated,
-                                                 denied, unknown, cut
+                                                 denied, unknown, borrowed, cut
     podwire_policy_drops_unseen_total     of these, without a record: too many at once
     podwire_problems                      what stands in the status file under problems
     podwire_build_info{version}           1

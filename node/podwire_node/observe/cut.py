@@ -1,11 +1,13 @@
 """Who does not allow a connection that was cut: it is judged anew, as it began. Pure.
 
-The kernel's log names only that it was cut, and a packet of it may be an answer. Who has the lower
-port is taken for the one that was dialled, as mostly is so. What is allowed by now names nobody.
+The kernel's log names only that it was cut, and a packet of it may be an answer. Where connection
+tracking does not say how it began (tracked.py), both ways are judged; if both are denied, nobody
+can tell for which of them it was cut, and so nobody is named. What is allowed by now names nobody.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from podwire_core.objects import PolicyType
@@ -38,19 +40,19 @@ class Verdict:
         return tuple(DeniedBy(each.name, "NetworkPolicy", each.namespace) for each in names)
 
 
-def as_begun(packet: Packet) -> Packet:
-    """A packet as the one that opened its connection: to the lower port."""
-    ports = packet.l4
-    if not isinstance(ports, Ports) or ports.source >= ports.destination:
-        return packet
-    there = Ports(ports.destination, ports.source, ports.flags)
-    return replace(packet, source=packet.destination, destination=packet.source, l4=there)
+def turned(packet: Packet) -> Packet:
+    """The packet that it would be an answer to."""
+    ends = replace(packet, source=packet.destination, destination=packet.source)
+    if not isinstance(packet.l4, Ports):
+        return ends
+    return replace(ends, l4=Ports(packet.l4.destination, packet.l4.source, packet.l4.flags))
 
 
-def verdict(judge: Judge, judgement: Judgement | None) -> Verdict:
-    """judgement: of the packet as_begun()."""
-    side = judgement.denied if judgement else None
-    if judgement is None or side is None:
+def verdict(judge: Judge, judgements: Iterable[Judgement | None]) -> Verdict:
+    """judgements: of all ways in which it may have begun. Who denies is told if one is denied."""
+    denied = [(each, side) for each in judgements if each and (side := each.denied)]
+    if len(denied) != 1:
         return Verdict()
+    ((judgement, side),) = denied
     near = "" if side.denial is Kind.DENIED else misses(judge, judgement, side.direction)
     return Verdict(side, near)

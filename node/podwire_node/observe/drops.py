@@ -31,6 +31,7 @@ from podwire_node.control.view import View
 from podwire_node.observe.naming import Ground, make
 from podwire_node.observe.record import Record
 from podwire_node.observe.ring import Ring
+from podwire_node.observe.tracked import as_begun
 from podwire_policy.reasons import LOG_GROUP, Reason
 
 if TYPE_CHECKING:
@@ -169,9 +170,8 @@ class Drops:
         older = dict(list(self._reasons.items())[-_MOST_REASONS:])
         self._reasons = {**older, **moment.reasons}
         own = moment.snapshot.get(Node, ObjectName("", self._view.node))
-        rows = own.status.addresses or () if own else ()
-        addresses = frozenset(row.address for row in rows)
-        return Ground(moment.judge, self._reasons, self._view.node, addresses)
+        addresses = frozenset(own.addresses if own else ())
+        return Ground(moment.judge, self._reasons, self._view.node, addresses, as_begun)
 
     def _lose(self, number: int) -> None:
         self.lost += number

@@ -6,7 +6,7 @@ the nearest miss are of the objects as they are known when the record is made.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -46,13 +46,14 @@ _DENIED, _DENIED_BY_RULE = (133, "POLICY_DENIED"), (181, "POLICY_DENY")  # its D
 class Ground:
     """What names are found in. reasons: by chain, which is the log's prefix.
 
-    node: ours, and its addresses.
+    node: ours, and its addresses. as_begun: see tracked.py.
     """
 
     judge: Judge
     reasons: Mapping[str, Reason]
     node: str
     addresses: frozenset[str] = frozenset()
+    as_begun: Callable[[Packet], Packet | None] = lambda _: None
 
 
 def make(logged: Logged, ground: Ground) -> Record | None:
@@ -168,7 +169,9 @@ def _denying(reason: Reason | None) -> tuple[DeniedBy, ...]:
 
 def _cut(record: Record, packet: Packet, ground: Ground) -> Record:
     """With who denies it now, which its chain does not name."""
-    found = cut.verdict(ground.judge, _judged(ground.judge, cut.as_begun(packet)))
+    begun = ground.as_begun(packet)
+    ways = [begun] if begun else [packet, cut.turned(packet)]
+    found = cut.verdict(ground.judge, [_judged(ground.judge, each) for each in ways])
     return structs.replace(
         record,
         egress_denied_by=found.denied_by(PolicyType.EGRESS)[:MAX_POLICIES],

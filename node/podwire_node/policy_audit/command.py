@@ -30,6 +30,11 @@ class Failed(click.ClickException):
 
     exit_code = 2
 
+    def __init__(self, message: str) -> None:
+        from podwire_node.control.printable import printable_lines  # noqa: PLC0415 - --help needs none of it
+
+        super().__init__(printable_lines(message))  # it quotes FILE
+
 
 @click.group()
 def policy() -> None:
@@ -132,6 +137,8 @@ def _read(file: str) -> tuple[list[Any], str]:
         raise Failed(f"{file}: {error}") from error
     policies, others = policies_among(documents)
     words = ", ".join(f"{number} {kind}" for kind, number in sorted(others.items()))
+    if "Namespace" in others:
+        words += "; labels of its Namespaces are not looked at"
     if any("NetworkPolicy" in kind for kind in others):
         words += f" ({_READ_HERE})"
     if not policies:
@@ -146,12 +153,14 @@ def _show(audits: Sequence[Audit], left_out: str, *, as_json: bool) -> None:
             click.echo(msgspec.json.format(msgspec.json.encode(found)))
         return
     from rich.console import Console  # noqa: PLC0415 - --json needs none of it
+    from rich.text import Text  # noqa: PLC0415 - same
 
+    from podwire_node.control.printable import printable_lines  # noqa: PLC0415 - same
     from podwire_node.policy_audit.shown import shown  # noqa: PLC0415 - same
 
     console = Console()
     if left_out:
-        console.print(f"left out: {left_out}", style="dim")
+        console.print(Text(printable_lines(f"left out: {left_out}"), "dim"))
     for found in audits:
         if len(audits) > 1:
             console.print(f"\n{found.node}", style="bold cyan")

@@ -45,9 +45,7 @@ class _Comparison:
         self._before = Judge(before)
         self._after = Judge(after)
         nodes = before.all(Node)
-        self._nodes = {
-            row.address: node.metadata.name for node in nodes for row in node.status.addresses or ()
-        }
+        self._nodes = {ip: node.metadata.name for node in nodes for ip in node.addresses}
         self.unchanged = {True: 0, False: 0}
         self.changed: dict[bool, dict[_Key, _Group]] = {True: {}, False: {}}
 

@@ -41,8 +41,14 @@ def _about_text(policy: Policy, unread: Sequence[Unread]) -> Iterator[str]:
         yield f"metadata.name: {_REFUSED}: use a-z, 0-9, - and ."
     if isinstance(policy, NetworkPolicy):
         yield from _outside(policy)
-    elif policy.unknown and not any(policy.rules(each) for each in PolicyType):
-        yield f"{policy.unknown[0]} is not known here, and there is no rule: it denies nothing"
+    else:
+        for path in _innermost(policy.unknown):
+            yield f"{path} is not known here, {policy.consequence(path)}"
+
+
+def _innermost(paths: Sequence[str]) -> list[str]:
+    """Without a peer's path where there is that of a field in it."""
+    return [each for each in paths if not any(other.startswith(f"{each}.") for other in paths)]
 
 
 def _outside(policy: NetworkPolicy) -> Iterator[str]:

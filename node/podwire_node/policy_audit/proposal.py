@@ -41,11 +41,13 @@ class Proposal:
     """Policies that come or replace others, and names of those that go.
 
     unread: fields of NetworkPolicies that nobody reads. A ClusterNetworkPolicy tells its own.
+    twice: policies that came more than once, of which the last counts.
     """
 
     policies: tuple[Policy, ...] = ()
     deleted: tuple[tuple[Kind, ObjectName], ...] = ()
     unread: Mapping[ObjectName, Sequence[Unread]] = field(default_factory=dict)
+    twice: tuple[str, ...] = ()
 
     def applied_to(self, snapshot: Snapshot) -> Snapshot:
         """The objects as they would be. Raises ProposalError when what is to go is not there."""
@@ -86,7 +88,8 @@ class Proposal:
     def doubts(self, snapshot: Snapshot) -> list[str]:
         """What is odd about the policies that come; the first of it."""
         subjects = _Subjects(snapshot)
-        found = [
+        found = [f"{name} stands here more than once: the last counts" for name in self.twice]
+        found += [
             sentence
             for policy in self.policies
             for sentence in doubts(
@@ -168,6 +171,7 @@ def proposal(
         raise ProposalError(f"{source}: holds more than {MAX_POLICIES} policies")
     policies: dict[tuple[Kind, ObjectName], Policy] = {}
     fields: dict[ObjectName, Sequence[Unread]] = {}
+    twice: dict[str, None] = {}
     wrong: list[str] = []
     for document in documents:
         try:
@@ -175,12 +179,15 @@ def proposal(
         except ObjectError as error:
             wrong.append(str(error))
         else:
+            if (type(policy), policy.name) in policies:
+                twice[f"{type(policy).__name__} {policy.name}"] = None
             policies[type(policy), policy.name] = policy
             if isinstance(policy, NetworkPolicy):
                 fields[policy.name] = unread(document, NetworkPolicy)
     if wrong:
         raise ProposalError("\n".join(wrong))
-    return Proposal(tuple(policies.values()), tuple(map(_named, deleted)), fields)
+    gone = tuple(map(_named, deleted))
+    return Proposal(tuple(policies.values()), gone, fields, tuple(twice))
 
 
 def _decoded(document: Mapping[str, Any], source: str) -> Policy:

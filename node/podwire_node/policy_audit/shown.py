@@ -8,6 +8,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from podwire_node.control.printable import printable
 from podwire_node.policy_audit.answer import OUTSIDE, Audit, PolicyRow, Row
 
 MAX_POLICIES = 20
@@ -16,6 +17,7 @@ MAX_SHOWN = 30  # rows of a table; --json has more
 
 def shown(found: Audit) -> Iterator[RenderableType]:
     """What to print, in order."""
+    found = printable(found)
     for policy in found.policies[:MAX_POLICIES]:
         yield _policy(policy)
     if len(found.policies) > MAX_POLICIES:
@@ -34,18 +36,7 @@ def shown(found: Audit) -> Iterator[RenderableType]:
 
 def _policy(row: PolicyRow) -> Text:
     pods = "1 pod" if row.selects == 1 else f"{row.selects} pods"
-    text = Text.assemble((f"{row.kind} {row.name}", "bold"), f" ({row.change}) selects {pods}")
-    unknown = _innermost(row.unknown) if row.kind == "ClusterNetworkPolicy" else []
-    if unknown:  # of a NetworkPolicy, a note tells them
-        verb = "is" if len(unknown) == 1 else "are"
-        text.append(f"\n  {', '.join(unknown[:3])} {verb} not known here: ", "yellow")
-        text.append("a rule with it fails closed", "yellow")
-    return text
-
-
-def _innermost(paths: Sequence[str]) -> list[str]:
-    """Without a peer's path where there is that of a field in it."""
-    return [each for each in paths if not any(other.startswith(f"{each}.") for other in paths)]
+    return Text.assemble((f"{row.kind} {row.name}", "bold"), f" ({row.change}) selects {pods}")
 
 
 def _table(title: str, style: str, rows: Sequence[Row]) -> Table:
@@ -59,12 +50,14 @@ def _table(title: str, style: str, rows: Sequence[Row]) -> Table:
     return table
 
 
-def _connection(row: Row) -> str:
+def _connection(row: Row) -> Text:
     """Both ends; their addresses where a name does not say which one."""
     words = f"{row.source} → {row.destination}:{row.port}/{row.protocol}"
     if row.connections > 1:
-        return f"{words}\n{row.connections} times, such as\n{row.example}"
-    return f"{words}\n{row.example}" if OUTSIDE in {row.source, row.destination} else words
+        words += f"\n{row.connections} times, such as\n{row.example}"
+    elif OUTSIDE in {row.source, row.destination}:
+        words += f"\n{row.example}"
+    return Text(words)
 
 
 def _why(row: Row) -> Text:

@@ -8,7 +8,7 @@ knows best: then it is the pod's to whom it was given, or nobody's.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 
 from podwire_core.family import Family, canonical_address, family_of
 from podwire_core.objects import (
@@ -110,7 +110,7 @@ class World:
     def home(self, address: str) -> Node | None:
         """The node whose pods get this address; None for an address of a node itself."""
         nodes = self._snapshot.all(Node)
-        if any(address in addresses_of(node) for node in nodes):
+        if any(address in node.addresses for node in nodes):
             return None
         ip = ipaddress.ip_address(address)
         for node in nodes:
@@ -121,7 +121,7 @@ class World:
     def node_addresses(self, selector: LabelSelector) -> Collection[str]:
         """Addresses of the nodes that a selector selects."""
         nodes = (node for node in self._snapshot.all(Node) if selector.matches(node.labels))
-        return {address for node in nodes for address in addresses_of(node)}
+        return {address for node in nodes for address in node.addresses}
 
     def namespace_labels(self, name: str) -> dict[str, str]:
         """Labels of a namespace."""
@@ -161,9 +161,3 @@ def is_given_to(given: Attached, pod: Pod) -> bool:
     """Whether an attachment is this pod's. A uid that one of the two does not say fits any."""
     one, other = given.uid, pod.metadata.uid
     return given.pod == pod.name and (not one or not other or one == other)
-
-
-def addresses_of(node: Node) -> Iterable[str]:
-    """All of a node's addresses, names left out."""
-    rows = node.status.addresses or ()
-    return [row.address for row in rows if row.type.endswith("IP") and row.address]

@@ -119,7 +119,10 @@ def test_a_fault_of_a_verb_ends_its_answer_and_nothing_else(client: AgentClient)
 
 @pytest.mark.parametrize(
     "sent",
-    [b"", b"\n", b"{", b"[1]\n", b'"observe"\n', b"{}\n", b'{"verb": 1}\n', b"\xff\n", b"[" * 9999],
+    [
+        *(b"", b"\n", b"{", b"[1]\n", b'"observe"\n', b"{}\n", b'{"verb": 1}\n', b"[" * 9999),
+        *(b"\xff\n", b'{"verb": "\xff\xfe"}\n', b'{"\xff": 1}\n', b'{"verb": "\\ud800"}\n'),
+    ],
 )
 def test_what_is_no_request_is_one_error(path: Path, control: Control, sent: bytes) -> None:  # noqa: ARG001 - same
     (answer,) = raw(path, sent)
@@ -131,6 +134,30 @@ def test_a_request_has_a_bound(client: AgentClient) -> None:
     with pytest.raises(ControlError, match="longer than 4 MiB"):
         client.one("echo", {"text": "x" * MAX_REQUEST_BYTES})
     assert client.one("echo") == {}
+
+
+def test_who_is_told_of_the_bound_hears_it_whatever_it_has_sent_beyond(
+    path: Path,
+    control: Control,  # noqa: ARG001 - same
+) -> None:
+    """What the agent leaves unread would reset the connection, and its sentence with it."""
+    with socket.socket(socket.AF_UNIX) as talk:
+        talk.settimeout(20)
+        talk.connect(str(path))
+        with pytest.raises(BrokenPipeError):
+            talk.sendall(b"x" * (3 * MAX_REQUEST_BYTES))
+        assert b"longer than 4 MiB" in talk.recv(65536)
+        assert talk.recv(1) == b"", "an end, and no reset"
+
+
+def test_who_finds_no_room_hears_it_whatever_it_has_sent(path: Path) -> None:
+    ours, theirs = socket.socketpair()
+    with closing(Control(path, VERBS)) as control, ours:
+        ours.sendall(b'{"verb": "echo"}\n' * 1000)
+        control._refuse(theirs, "no room")
+        ours.settimeout(20)
+        assert b"no room" in ours.recv(65536)
+        assert ours.recv(1) == b"", "an end, and no reset"
 
 
 def test_a_client_that_goes_ends_its_stream(client: AgentClient, control: Control) -> None:

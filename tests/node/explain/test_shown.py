@@ -6,9 +6,11 @@ import io
 
 import msgspec
 import small_shop
+from msgspec.structs import replace
 from rich.console import Console
 
 from podwire_node.explain.answer import (
+    DecisionAnswer,
     EndAnswer,
     Explanation,
     FlowAnswer,
@@ -55,6 +57,18 @@ def read(*flows: FlowAnswer, notes: tuple[str, ...] = ()) -> str:
     text = printed.getvalue()
     assert max(map(len, text.splitlines())) <= 80
     return " ".join(text.replace("│", " ").split())
+
+
+def test_a_rules_name_cannot_drive_a_terminal() -> None:
+    wild = "\x1b[2J rule \x07 of\nlines"
+    found = flow("shop/web", "data/db", 5432, KernelAnswer("node1", True))
+    rule = DecisionAnswer("Admin", wild, "Pass")
+    side = replace(found.egress, reason=wild, nearest_miss=f"near {wild}", passed=(rule,))
+    kernel = KernelAnswer("node1", False, ("egress",), (StepAnswer("", "", wild, wild),), (wild,))
+    found = replace(found, egress=side, kernel=kernel, differs=True)
+    text = read(found, notes=(wild,))
+    assert "rule" in text
+    assert text.isprintable()
 
 
 def test_a_denial_names_the_policies_the_nearest_miss_and_the_rule_in_the_kernel() -> None:

@@ -2,18 +2,36 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import msgspec
 import pytest
-from drop_site import CHAIN, DB, DB6, FRONTEND, FRONTEND6, NODE2, WORLD, ground, logged, ports, tcp
+from drop_site import (
+    CHAIN,
+    DB,
+    DB6,
+    FRONTEND,
+    FRONTEND6,
+    NODE2,
+    WORLD,
+    ground,
+    logged,
+    made,
+    ports,
+    snapshot,
+    tcp,
+)
 from drop_site import packet as ip
 from hypothesis import given
 from hypothesis import strategies as st
 
-from podwire_core.objects import ObjectName, PolicyType
-from podwire_node.observe.naming import MAX_POLICIES, make
+from podwire_core.objects import NetworkPolicy, ObjectName, PolicyType
+from podwire_core.snapshot import Change
+from podwire_node.observe.cut import turned
+from podwire_node.observe.naming import MAX_POLICIES, Ground, make
 from podwire_node.observe.record import Record
+from podwire_policy.oracle import Judge
 from podwire_policy.reasons import Kind, PolicyName, Reason
 
 EVERYTHING = ground()
@@ -130,8 +148,28 @@ def test_a_cut_connection_names_who_denies_it_now_also_by_its_answers() -> None:
         assert found.nearest_miss.startswith("NetworkPolicy shop/db ingress[0] allows port 5432")
 
 
+def test_where_either_way_is_denied_a_cut_connection_names_who_denies_the_way_it_began() -> None:
+    spec = {"podSelector": {"matchLabels": {"app": "frontend"}}}
+    objects = snapshot()
+    locked = made(NetworkPolicy, "shop/locked", spec=spec)
+    objects.apply(Change(NetworkPolicy, locked.name, locked))
+    base = replace(ground(cut=Reason("cut", Kind.CUT)), judge=Judge(objects))
+    packet = logged(ip(DB, FRONTEND, 6, tcp(50051, 41320, 0x10)), "cut")
+
+    def denying(place: Ground) -> list[str]:
+        found = make(packet, place)
+        assert found is not None
+        return [each.name for each in found.ingress_denied_by]
+
+    assert denying(base) == [], "nobody knows how it began"
+    assert denying(replace(base, as_begun=turned)) == ["db"], "it is an answer"
+    assert denying(replace(base, as_begun=lambda it: it)) == ["locked"]
+
+
 def test_a_cut_connection_that_is_allowed_by_now_names_nobody() -> None:
-    found = record(ip(DB, FRONTEND, 6, tcp(41320, 80, 0x10)), "cut", cut=Reason("cut", Kind.CUT))
+    known = replace(ground(cut=Reason("cut", Kind.CUT)), as_begun=lambda it: it)
+    found = make(logged(ip(DB, FRONTEND, 6, tcp(41320, 80, 0x10)), "cut"), known)
+    assert found is not None
     assert found.reason == "this connection is older than policies that do not allow it"
     assert (found.ingress_denied_by, found.nearest_miss) == ((), "")
 

@@ -24,6 +24,7 @@ from drop_site import (
     ports,
     tcp,
 )
+from msgspec.structs import replace
 
 from podwire_node.cli import main
 from podwire_node.control.server import Control
@@ -95,6 +96,37 @@ def test_the_command_shows_what_the_agent_kept(socket: Path) -> None:
         "shop/frontend:41320 → shop/",
         "shop/frontend:4000 → shop/d",
     ]
+
+
+@pytest.fixture
+def other(tmp_path: Path) -> Iterator[Path]:
+    ring = Ring()
+    ring.add(
+        [replace(TCP, node_name="node1", time=f"{year}-01-01T00:00:00Z") for year in (1999, 2999)]
+    )
+    path = tmp_path / "other/agent.sock"
+    with closing(Control(path, {"observe": observe_verb(ring)})):
+        yield path
+
+
+def test_drops_of_several_agents_are_one_list_by_time_with_their_nodes(
+    socket: Path, other: Path
+) -> None:
+    both = ("--socket", str(socket), "--socket", str(other))
+    done = run(*both, "--json")
+    flows = [json.loads(line) for line in done.output.splitlines()]
+    assert [each["node_name"] for each in flows] == ["node1", "node2", "node2", "node1"]
+    done = run(*both, "--last", "3")
+    assert [row.split()[1] for row in done.output.splitlines() if "DROPPED" in row] == [
+        *("node2", "node2", "node1")
+    ]
+
+
+def test_one_of_several_agents_that_does_not_answer_is_an_error(socket: Path) -> None:
+    for follow in ((), ("--follow",)):
+        done = run("--socket", str(socket), "--socket", str(socket.with_name("none")), *follow)
+        assert done.exit_code == 1
+        assert "none: no agent listens here" in done.output
 
 
 def test_json_is_a_flow_a_line(socket: Path) -> None:

@@ -121,3 +121,18 @@ def test_many_rows_are_cut_and_that_is_said() -> None:
 def test_many_policies_are_cut_and_that_is_said() -> None:
     policies = (PolicyRow("NetworkPolicy", "shop/deny", "new", 1),) * (MAX_POLICIES + 3)
     assert "and 3 policies more" in read(Audit("n1", 1, 0, 0, 1, 0, policies=policies))
+
+
+def test_a_rules_name_cannot_drive_a_terminal(tmp_path: Path) -> None:
+    wild = "\x1b[2J rule \x07"
+    row = Row("outside", "shop/db", 80, "TCP", 1, "[fd00::1] → [fd00::2]:80", wild, f"near {wild}")
+    policy = PolicyRow("ClusterNetworkPolicy", "lock", "new", 1, (f"spec.{wild}",))
+    found = Audit("n1", 1, 1, 0, 0, 0, (row,), (), (policy,), (wild,))
+    text = read(found)
+    assert "[fd00::1]" in text, "an address is no markup"
+    assert text.replace("\n", "").isprintable()
+    file = tmp_path / "other.yaml"
+    file.write_text('{kind: "\\e[2J", apiVersion: v1, metadata: {name: x}}')
+    code, output = run(str(file))
+    assert code == 2
+    assert output.replace("\n", "").isprintable()

@@ -207,14 +207,14 @@ def _attached(state_dir: Path) -> list[Lease] | None:
 
 
 def attached(lease: Lease, uid: str = "") -> Attached:
-    """What the snapshot has of a lease.
+    """What the snapshot has of a lease. uid: of its Pod, if it is not the lease that says it.
 
     Its name is unique: neither containers' ids nor interfaces have a slash (CNI's specification).
     """
     who = lease.attachment
     addresses = tuple(str(address) for address in lease.addresses)
     name = f"{who.network}/{who.container}/{who.interface}"
-    return Attached.of(name, pod_name(lease), addresses, uid)
+    return Attached.of(name, pod_name(lease), addresses, uid or lease.uid)
 
 
 def pod_name(lease: Lease) -> ObjectName | None:
