@@ -25,7 +25,7 @@ from podwire_node.reports.events import REPEAT_S
 
 NODE = "node1"
 RULES = 9  # of the overlay all
-OPTIONAL = {"servicecidrs", "clusternetworkpolicies"}
+DISPENSABLE = {"servicecidrs"}
 EVENTS = "/api/v1/events"
 
 
@@ -133,10 +133,10 @@ def test_a_rule_that_is_missing_is_named(
         return "403" in said and all(name.split("/")[0] in said for name in names)
 
     until(f"it says that it may not touch {names}", named, 30)
-    if names.isdisjoint({"events", "nodes/status", *OPTIONAL}):
+    if names.isdisjoint({"events", "nodes/status", *DISPENSABLE}):
         until("its status says so", lambda: "403" in json.dumps(agent.status), 30)
         assert agent.status["ready"] is False
-    else:  # what it cannot tell anyone keeps no packet away, nor does a kind that is optional
+    else:  # what it cannot tell anyone keeps no packet away, nor does a kind that is dispensable
         until("the agent is ready", lambda: bool(agent.status.get("ready")), 30)
 
 
