@@ -63,7 +63,7 @@ def test_a_server_without_the_kind_is_no_error_and_holds_up_nothing(plane: Contr
     with following(plane, resources=[*OF_PROXY[:2], elsewhere]) as reader:
         reader.until("everything was read", lambda: reader.synced)
         assert time.monotonic() - began < 3, "it is not asked REFUSALS times before"
-        assert reader.has(Service, "kubernetes")
+        reader.until("its other kinds are followed", lambda: reader.has(Service, "kubernetes"))
         assert reader.unread == {}
         assert reader.waiting == ()
         time.sleep(4)  # REFUSALS answers with their back-off
