@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -40,11 +41,15 @@ CAPABILITIES = {
 }
 
 
+#: Which connections there were in the last hour, for `podwire policy audit`: no rule looks into it.
+SEEN = re.compile(r"set seen \{.*?\n\t\}", re.DOTALL)
+
+
 def state(node: Netns) -> str:
     """All that plugins could leave on a node: links, routes, rules, queues."""
     links = [link["ifname"] for link in json.loads(node.run("ip", "-json", "link"))]
     routes = [node.run("ip", family, "route", "show", "table", "all") for family in ("-4", "-6")]
-    rules = node.run("nft", "--stateless", "list", "ruleset")
+    rules = SEEN.sub("", node.run("nft", "--stateless", "list", "ruleset"))
     return "\n".join([*links, *routes, rules, node.run("tc", "qdisc")])
 
 
