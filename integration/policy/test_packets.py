@@ -212,7 +212,7 @@ def test_a_node_finds_its_pod(nine: Enforced, locked: KubernetesObject) -> None:
         assert number in [each.number for each in nine.stage.seen(answer, place=A)]
     finally:
         lladdr = packet_site.mac(2, packet_site.number_of(SITE, A))
-        packet_site.ip(node, [f"neigh replace {pod} lladdr {lladdr} dev {device} nud permanent"])
+        node.ip([f"neigh replace {pod} lladdr {lladdr} dev {device} nud permanent"])
 
 
 # ---------------------------------------------------------------------- nobody's address

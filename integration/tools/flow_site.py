@@ -9,7 +9,6 @@ taken care of, answer there.
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
@@ -48,22 +47,8 @@ def site() -> Iterator[dict[str, Netns]]:
         for name in ("node", "node2"):
             netns[name].run("sysctl", "-qw", *(f"net.{setting}" for setting in _SETTINGS))
         for name, commands in _commands(netns).items():
-            _ip(netns[name], commands)
+            netns[name].ip(commands)
         yield netns
-
-
-def _ip(each: Netns, commands: list[str]) -> None:
-    """Many of ip's commands by one process."""
-    text = "\n".join(commands)
-    done = subprocess.run(
-        ["ip", "-n", each.name, "-batch", "-"],
-        input=text,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-    assert done.returncode == 0, f"{text}\n{done.stderr}"
 
 
 def _commands(netns: dict[str, Netns]) -> dict[str, list[str]]:
@@ -135,7 +120,7 @@ def _own_addresses() -> Iterator[str]:
 def enter(world: World, node: Netns) -> None:
     """Give node1 the addresses that it has in a world, and let it forget all connections."""
     addresses = [_address(each, "bound", spare=True) for each in world.bound_addresses()]
-    _ip(node, ["address flush dev bound scope global", *addresses])
+    node.ip(["address flush dev bound scope global", *addresses])
     forget_connections(node)
 
 

@@ -20,7 +20,6 @@ the longest way between two pods does, and no policy is about it.
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -81,22 +80,8 @@ def built(site: Site) -> Iterator[dict[str, Netns]]:
             settings = _FORWARDING if name in site.nodes else _SILENT
             netns[name].run("sysctl", "-qw", *settings)
         for name, commands in _commands(site, netns).items():
-            ip(netns[name], commands)
+            netns[name].ip(commands)
         yield netns
-
-
-def ip(each: Netns, commands: list[str]) -> None:
-    """Many of ip's commands by one process."""
-    text = "\n".join(commands)
-    done = subprocess.run(
-        ["ip", "-n", each.name, "-batch", "-"],
-        input=text,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-    assert done.returncode == 0, f"{text}\n{done.stderr}"
 
 
 def mac(side: int, number: int) -> str:

@@ -10,7 +10,7 @@ import itertools
 import os
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,6 +52,19 @@ class Netns:
         )
         assert not check or done.returncode == 0, f"{command}: {done.stderr}"
         return done.stdout
+
+    def ip(self, commands: Sequence[str]) -> None:
+        """Many of ip's commands by one process."""
+        text = "\n".join(commands)
+        done = subprocess.run(
+            ["ip", "-n", self.name, "-batch", "-"],
+            input=text,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        assert done.returncode == 0, f"{text}\n{done.stderr}"
 
     def popen(self, *command: str) -> subprocess.Popen[str]:
         """A process inside, whose caller ends it."""

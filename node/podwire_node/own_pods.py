@@ -81,7 +81,7 @@ class OwnPods:
     def knows(self, attached: Attached) -> bool:
         """Whether the feed has told of its pod; a Pod of another node is an earlier one."""
         pod = self._said.get(attached.pod) if attached.pod else None
-        return pod is not None and _fits(attached, pod)
+        return pod is not None and attached.fits(pod)
 
     def _forget(self, name: ObjectName) -> Attached | None:
         """Take a lease out."""
@@ -110,7 +110,7 @@ class OwnPods:
         if pod.spec.host_network or pod.status.phase in _FINISHED:
             return pod
         attached = (self._leases[each] for each in self._of_pod.get(pod.name, ()))
-        leases = [each for each in attached if _fits(each, pod)]
+        leases = [each for each in attached if each.fits(pod)]
         if leases:
             sure = [each for each in leases if each.uid and pod.metadata.uid] or leases
             owned = {address: None for each in sure for address in each.addresses}
@@ -121,15 +121,6 @@ class OwnPods:
         else:
             ips = tuple(ip for ip in pod.ips if ip not in self._holding)
         return pod if ips == pod.ips else _with(pod, ips)
-
-
-def _fits(attached: Attached, pod: Pod) -> bool:
-    """Whether the lease can be this pod's, whose name it has.
-
-    A uid is missing where a runtime does not say it; a folder's Pods may have none either.
-    """
-    uid = pod.metadata.uid
-    return not (attached.uid and uid) or attached.uid == uid
 
 
 def _with(pod: Pod, ips: tuple[str, ...]) -> Pod:

@@ -115,7 +115,7 @@ class Owners:
         if given := self._given.get(address):
             rows = given.values()
             pods = ((name, self._pods[name]) for name in claimants)
-            claimants = (name for name, pod in pods if any(is_given_to(row, pod) for row in rows))
+            claimants = (name for name, pod in pods if any(row.fits(pod) for row in rows))
         return next(iter(claimants), None)
 
     def addresses(self, name: ObjectName) -> tuple[str, ...]:
@@ -159,9 +159,3 @@ class Owners:
         del there[bisect_left(there, Right.of(self._pods[name]))]
         if len(there) == 1:
             self._claims[address] = there[0].pod
-
-
-def is_given_to(attached: Attached, pod: Pod) -> bool:
-    """Whether an attachment is this pod's. A uid that one of the two does not say fits any."""
-    one, other = attached.uid, pod.metadata.uid
-    return attached.pod == pod.name and (not one or not other or one == other)

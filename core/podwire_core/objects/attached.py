@@ -7,6 +7,7 @@ an address is given to a pod, which is before anyone else knows of it.
 from __future__ import annotations
 
 from podwire_core.objects.base import ClusterObject, ObjectMeta, ObjectName
+from podwire_core.objects.cluster import Pod
 
 
 class Attached(ClusterObject, frozen=True):
@@ -26,3 +27,12 @@ class Attached(ClusterObject, frozen=True):
     ) -> Attached:
         """By its attachment's words."""
         return cls(ObjectMeta(attachment), pod, uid, addresses)
+
+    def fits(self, pod: Pod) -> bool:
+        """Whether it is this pod's.
+
+        A uid that one of the two does not say fits any: not every runtime tells it, and a folder's
+        Pods may have none.
+        """
+        one, other = self.uid, pod.metadata.uid
+        return self.pod == pod.name and (not one or not other or one == other)

@@ -48,8 +48,14 @@ class Protocol(StrEnum):
         """nft's spelling."""
         return _NFT_PROTOCOLS[self]
 
+    @property
+    def number(self) -> int:
+        """IANA's protocol number, as in the IP header."""
+        return _NUMBERS[self]
+
 
 _NFT_PROTOCOLS = {protocol: protocol.value.lower() for protocol in Protocol}
+_NUMBERS = {Protocol.TCP: 6, Protocol.UDP: 17, Protocol.SCTP: 132}
 
 
 class Struct(msgspec.Struct, frozen=True, rename=_api_spelling, omit_defaults=True, gc=False):

@@ -8,7 +8,6 @@ A connection is who dials whom at which port, as after DNAT; how often, nobody c
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Collection, Generator, Iterator
 from contextlib import closing
 from typing import NamedTuple
@@ -19,14 +18,10 @@ from podwire_core.family import FAMILIES, canonical_address, family_of
 from podwire_core.nft.reader import Reader
 from podwire_core.objects import Protocol
 from podwire_policy.sets import TABLES
+from podwire_policy.skeleton import SEEN
 
 MAX_CONNECTIONS = 200_000
-SEEN = "seen"
-_PROTOCOLS = {
-    socket.IPPROTO_TCP: Protocol.TCP,
-    socket.IPPROTO_UDP: Protocol.UDP,
-    socket.IPPROTO_SCTP: Protocol.SCTP,
-}
+_PROTOCOLS = {protocol.number: protocol for protocol in Protocol}
 _BY_WORD = {protocol.nft: protocol for protocol in Protocol} | {
     str(number): protocol for number, protocol in _PROTOCOLS.items()
 }

@@ -25,7 +25,7 @@ from podwire_policy.reasons import Kind
 
 #: Verdicts that are remembered in one run; clients' ports make no new ones.
 MAX_REMEMBERED = 262_144
-_PROTOCOLS: Mapping[int, str] = {6: Protocol.TCP, 17: Protocol.UDP, 132: Protocol.SCTP}
+_PROTOCOLS: Mapping[int, str] = {each.number: each for each in Protocol}
 
 _Asked = tuple[bytes, bytes, int, int]
 

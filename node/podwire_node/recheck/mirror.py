@@ -113,7 +113,7 @@ class Mirror:
 def _says(each: object) -> object:
     """What policies look at; a Node says more than that, and often."""
     if isinstance(each, Node):
-        return each.labels, each.pod_cidrs, each.status.addresses
+        return each.labels, each.pod_cidrs, each.addresses
     if isinstance(each, Namespace):
         return each.labels
     return each
