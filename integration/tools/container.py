@@ -28,6 +28,7 @@ _MOUNTS = (
     {"destination": "/sys", "type": "sysfs", "source": "sysfs", "options": ["nosuid", "ro"]},
 )
 _READ_ONLY = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"]
+_PROPAGATIONS = {"None": "rprivate", "HostToContainer": "rslave"}
 _MASKED = ["/proc/acpi", "/proc/kcore", "/proc/keys", "/proc/timer_list", "/sys/firmware"]
 
 
@@ -125,7 +126,9 @@ def _volumes(
 ) -> Iterator[dict[str, Any]]:
     sources = {volume["name"]: _source(volume, config, node, folder) for volume in spec["volumes"]}
     for mount in spec["containers"][0]["volumeMounts"]:
-        yield _bind(sources[mount["name"]], mount["mountPath"], ro=mount.get("readOnly", False))
+        propagation = _PROPAGATIONS[mount.get("mountPropagation", "None")]
+        read_only = mount.get("readOnly", False)
+        yield _bind(sources[mount["name"]], mount["mountPath"], propagation, ro=read_only)
     account = folder / "account"
     account.mkdir(exist_ok=True)
     yield _bind(account, _ACCOUNT, ro=True)
@@ -143,8 +146,10 @@ def _source(volume: Mapping[str, Any], config: Mapping[str, Any], node: Node, fo
     return path
 
 
-def _bind(source: Path, destination: str, *, ro: bool) -> dict[str, Any]:
-    options = ["rbind", "rprivate", "ro" if ro else "rw"]
+def _bind(
+    source: Path, destination: str, propagation: str = "rprivate", *, ro: bool
+) -> dict[str, Any]:
+    options = ["rbind", propagation, "ro" if ro else "rw"]
     return {"destination": destination, "type": "bind", "source": str(source), "options": options}
 
 

@@ -86,6 +86,10 @@ class CriCtl:
         """The sandbox's process id, by the machine's count."""
         return str(json.loads(self("inspectp", pod_id))["info"]["pid"])
 
+    def is_ready(self, pod_id: str) -> bool:
+        """Whether containerd believes that the sandbox runs."""
+        return str(json.loads(self("inspectp", pod_id))["status"]["state"]) == "SANDBOX_READY"
+
     def network_is_ready(self) -> bool:
         """Whether kubelet would be told that pods can have networks."""
         rows = json.loads(self("info"))["status"]["conditions"]

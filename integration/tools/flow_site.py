@@ -31,6 +31,7 @@ _SETTINGS = (
     "ipv4.conf.all.route_localnet=1",  # NodePorts at the loopback, where a world asks for them
     "ipv4.icmp_ratelimit=0",  # refusals of UDP and SCTP are ICMP
     "ipv6.icmp.ratelimit=0",
+    # Before 6.12 these are the machine's, and no namespace has them: -e below.
     "ipv4.icmp_msgs_per_sec=1000000",
     "ipv4.icmp_msgs_burst=1000000",
 )
@@ -45,7 +46,7 @@ def site() -> Iterator[dict[str, Netns]]:
             netns[name] = scratch.make()
             undo.callback(scratch.remove, netns[name])
         for name in ("node", "node2"):
-            netns[name].run("sysctl", "-qw", *(f"net.{setting}" for setting in _SETTINGS))
+            netns[name].run("sysctl", "-qew", *(f"net.{setting}" for setting in _SETTINGS))
         for name, commands in _commands(netns).items():
             netns[name].ip(commands)
         yield netns

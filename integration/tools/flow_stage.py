@@ -20,7 +20,7 @@ from flow_servers import Servers
 from flows.places import LOCAL_PODS, NODE, REMOTE_PODS, SERVED, SERVED_AWAY
 from flows.rows import AWAY, DROP, REJECT
 from flows.world import World
-from scratch import Netns
+from scratch import SLOWNESS, Netns
 
 from podwire_core.family import Family
 from podwire_core.nft.kernel import Kernel
@@ -38,7 +38,7 @@ PORTS = {
     **dict.fromkeys(("node", "node2"), (8080,)),
     **dict.fromkeys(("outside", flow_site.BEYOND), SERVED_AWAY),
 }
-PATIENCE = 5.0  # seconds for who is to answer, on a busy machine
+PATIENCE = 20.0 * SLOWNESS  # seconds for who is to answer, on a busy machine
 #: What a sender whose own rules stop its datagram is told, whether they drop or refuse it.
 STOPPED = f"failed {os.strerror(errno.EPERM)}"
 
@@ -81,7 +81,7 @@ class Stage:
                 answers = sctp.ask([target[1:] for target in targets], timeout)
             else:
                 answers = probe.ask(list(targets), timeout)
-        return [_seen(*each) for each in answers]
+        return [seen(*each) for each in answers]
 
     def remembered(self) -> int:
         """How many clients' endpoints the kernel remembers."""
@@ -108,7 +108,7 @@ class Stage:
         return (each for each in wanted if isinstance(each, Set) and each.dynamic)
 
 
-def _seen(outcome: str, text: str) -> Seen:
+def seen(outcome: str, text: str) -> Seen:
     """A probe's answer in the words of the table."""
     if outcome == "answered":
         where, client = text.split()

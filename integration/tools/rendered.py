@@ -22,6 +22,7 @@ CHART = DEPLOY / "chart/podwire"
 #: Overlay, and the components it has: as the chart's value has them.
 OVERLAYS = {
     "all": ("cni", "proxy", "policy"),
+    "all-ebpf": ("cni", "proxy", "policy"),
     "cni-only": ("cni",),
     "proxy-only": ("proxy",),
     "policy-only": ("policy",),
@@ -42,8 +43,9 @@ def chart(*options: str) -> str:
 
 
 def chart_for(overlay: str) -> str:
-    """The chart's objects for an overlay's components."""
-    return chart(f"--set=components={{{','.join(OVERLAYS[overlay])}}}")
+    """The chart's objects for an overlay's components, and its way to serve Services."""
+    mode = ("--set=proxy.mode=ebpf",) if overlay.endswith("-ebpf") else ()
+    return chart(f"--set=components={{{','.join(OVERLAYS[overlay])}}}", *mode)
 
 
 def objects(text: str) -> dict[str, Object]:

@@ -18,6 +18,9 @@ from pathlib import Path
 from pyroute2 import netns
 
 PREFIX = f"pwt-{os.getpid()}-"
+#: How many times slower than a plain machine this one is. An emulated guest says so; waiting for a
+#: fact takes as long as it takes anyway.
+SLOWNESS = float(os.environ.get("PODWIRE_TEST_SLOWNESS", "1"))
 _numbers = itertools.count(1)
 
 
@@ -48,7 +51,7 @@ class Netns:
             capture_output=True,
             text=True,
             check=False,
-            timeout=60,
+            timeout=60 * SLOWNESS,
         )
         assert not check or done.returncode == 0, f"{command}: {done.stderr}"
         return done.stdout
@@ -62,7 +65,7 @@ class Netns:
             capture_output=True,
             text=True,
             check=False,
-            timeout=60,
+            timeout=60 * SLOWNESS,
         )
         assert done.returncode == 0, f"{text}\n{done.stderr}"
 
@@ -101,7 +104,7 @@ def until(fact: str, holds: Callable[[], bool], seconds: float = 60) -> None:
 
     seconds: as many as it may take where others keep the processors busy, too.
     """
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + seconds * SLOWNESS
     while not holds():
         assert time.monotonic() < deadline, f"never came true: {fact}"
         time.sleep(0.02)

@@ -1,0 +1,1 @@
+/* Nothing: BCC asks for it, no program needs it. */

@@ -1,0 +1,1 @@
+/* Nothing: BCC has a log2 of its own. */
