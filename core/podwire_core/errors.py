@@ -4,6 +4,7 @@ PodwireError
 ├── ObjectError        one object (or one file of objects) is unusable; the rest goes on
 ├── FeedError          the source of objects as a whole cannot be read
 ├── ConntrackError     the kernel does not list connections, or does not change one
+├── SockDiagError      the kernel does not list other programs' sockets, or does not end one
 ├── NfLogError         the kernel does not tell of packets that rules log
 └── NftError           the kernel, or the fake in its place, refused a transaction
     └── NftUnavailable nftables cannot be used here at all (no library, no permission)
@@ -47,6 +48,10 @@ class FeedError(PodwireError):
 
 class ConntrackError(PodwireError):
     """The kernel refused to list connections, or to change one; the text says what to do."""
+
+
+class SockDiagError(PodwireError):
+    """The kernel refused to list sockets, or to destroy one; the text says what to do."""
 
 
 class NfLogError(PodwireError):

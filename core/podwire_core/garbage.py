@@ -1,7 +1,8 @@
-"""Python's collector of cycles, told when there is nothing for it to do."""
+"""Memory: the collector of cycles, told when there is nothing for it to do; and what is free."""
 
 from __future__ import annotations
 
+import ctypes
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,3 +22,14 @@ def collection_paused() -> Iterator[None]:
     finally:
         if was:
             gc.enable()
+
+
+def give_back() -> None:
+    """Let the kernel have what malloc keeps for later, after much was made and let go.
+
+    Ten megabytes once ten thousand Services are filled in, in some milliseconds. Where the C
+    library is not glibc, nothing happens.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)

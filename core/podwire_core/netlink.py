@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from typing import NamedTuple
 
-ROUTE, NETFILTER = socket.NETLINK_ROUTE, 12
+ROUTE, SOCK_DIAG, NETFILTER = socket.NETLINK_ROUTE, 4, 12
 NESTED = 0x8000  # NLA_F_NESTED
 ANSWER_SECONDS = 10.0
 MAX_TOLD = 100

@@ -119,6 +119,8 @@ CT_STATE = Field("ct state")
 CT_STATUS = Field("ct status")
 #: Of the connection, a number of 32 bits whose bits have several owners: see statements.AnyBit.
 CT_MARK = Field("ct mark")
+#: Of the packet, a number of 32 bits as a connection's: see statements.AnyBit.
+MARK = Field("meta mark")
 #: Needs a protocol in front of it in the same rule (`meta l4proto tcp …`).
 ORIGINAL_DPORT = Field("ct original proto-dst")
 #: Whether an address is the node's own: "local" when it is.

@@ -15,6 +15,7 @@ class Packet:
     from_node: a process of the node itself sends it. iif: the interface it came in by. The
     original destination is what the client wrote, kept while DNAT changes daddr and dport.
     mark: its connection's ct mark. borrowed: the route back to its sender is not by `iif`.
+    packet_mark: its own.
     icmp_type: of protocols `icmp` and `ipv6-icmp`, a number.
     """
 
@@ -35,6 +36,7 @@ class Packet:
     mark: int = 0
     borrowed: bool = False
     icmp_type: str = ""
+    packet_mark: int = 0
 
     def translated(self, daddr: str, dport: int) -> Packet:
         """The packet after DNAT."""
@@ -63,6 +65,7 @@ FIELDS: dict[str, Callable[[Packet], str]] = {
     "meta iifname": lambda packet: packet.iif,
     "meta priority": lambda packet: packet.priority,
     "ct mark": lambda packet: str(packet.mark),
+    "meta mark": lambda packet: str(packet.packet_mark),
     "fib saddr . iif oif": lambda packet: "0" if packet.borrowed else "1",
     "ct status": lambda packet: "dnat" if packet.dnat else "",
     "ct original ip saddr": lambda packet: packet.saddr,  # masquerading keeps it here
