@@ -1,101 +1,27 @@
 """The packet-flow table over the kernel: real connections, many per row.
 
-The namespaces are those that tests/tables/flows/places.py draws. A world's rows are dialled all at
-once, by a thread for each source.
+The namespaces are those that tests/tables/flows/places.py draws.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from collections.abc import Iterator
 
 import pytest
-from flow_stage import PATIENCE, STOPPED, Seen, Stage
+from dialled_flows import Dialled, expected
+from flow_stage import Stage
 from flows import basics
 from flows.places import ADDRESSES
-from flows.rows import CLOSED, DROP, REJECT, Flow
+from flows.rows import DROP, Flow
 from flows.world import World
 from packet_flows import WORLDS, cases
 
 from podwire_core.family import Family
 
-FEW = 4  # connections for an outcome that does not depend on a choice
-SELDOM = 5  # in a world whose rows are many and alike
-#: Connections for a number of endpoints: the chance that one is never picked is below 1e-6.
-CONNECTIONS = (FEW, FEW, 21, 37, 53)
-SILENCE = 1.0  # seconds until no answer is none
-
-Case = tuple[Flow, Family]
-
-
-class Group(NamedTuple):
-    """Rows that are dialled by one thread."""
-
-    source: str
-    sctp: bool
-    silent: bool
-
-
-class Dialled:
-    """What the rows of the world that was asked for last came to."""
-
-    def __init__(self, stage: Stage) -> None:
-        self._stage = stage
-        self._world: World | None = None
-        self._seen: dict[Case, list[Seen]] = {}
-
-    def seen(self, world: World, flow: Flow, family: Family) -> list[Seen]:
-        """A row's connections; all rows of a world are dialled when the first is asked for."""
-        if self._world is not world:
-            self._world = None
-            self._stage.program(world)
-            self._seen = self._dial(world)
-            self._world = world
-        return self._seen[flow, family]
-
-    def _dial(self, world: World) -> dict[Case, list[Seen]]:
-        groups: dict[Group, list[Case]] = {}
-        for flow in world.flows:
-            group = Group(
-                flow.source, flow.protocol == "sctp", flow.outcome == DROP or bool(flow.deaf)
-            )
-            groups.setdefault(group, []).extend((flow, family) for family in flow.families)
-        with ThreadPoolExecutor(len(groups)) as threads:
-            found = threads.map(lambda group: self._ask(world, group, groups[group]), groups)
-            return {case: seen for each in found for case, seen in each.items()}
-
-    def _ask(self, world: World, group: Group, cases: Sequence[Case]) -> dict[Case, list[Seen]]:
-        targets = [
-            (flow.protocol, world.address(flow, family), flow.port)
-            for flow, family in cases
-            for _ in range(connections(world, flow))
-        ]
-        timeout = SILENCE if group.silent else PATIENCE
-        seen = iter(self._stage.ask(group.source, targets, timeout))
-        return {
-            (flow, family): [next(seen) for _ in range(connections(world, flow))]
-            for flow, family in cases
-        }
-
-
-def connections(world: World, flow: Flow) -> int:
-    """How often a row is tried."""
-    return SELDOM if world.seldom else CONNECTIONS[len(flow.ends)]
-
 
 @pytest.fixture(scope="module")
 def dialled(stage: Stage) -> Dialled:
     return Dialled(stage)
-
-
-def expected(flow: Flow) -> frozenset[str]:
-    """Its ends as a client can tell them apart; the tracer can do better."""
-    if flow.source == "node" and flow.protocol != "tcp" and flow.outcome in {DROP, REJECT}:
-        return frozenset({STOPPED})
-    if flow.deaf:
-        return flow.ends - flow.deaf | {DROP}
-    return frozenset({REJECT}) if flow.outcome == CLOSED else flow.ends
 
 
 @pytest.mark.parametrize(

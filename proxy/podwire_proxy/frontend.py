@@ -93,7 +93,7 @@ class Plan(msgspec.Struct, frozen=True, gc=False):
     label: namespace/name:port of the Service, for people. external: it is dialled from outside
     (NodePort, LoadBalancer, external IP). alive: some endpoint could serve, be it on this node
     or another. near: addresses of endpoints that may reach themselves through this node.
-    serving: UDP alone, endpoints whose open conversations go on.
+    serving: endpoints whose open conversations go on.
     """
 
     label: str

@@ -34,15 +34,31 @@ class Lacking(NamedTuple):
 
 
 class Gauges:
-    """udp_serving, udp_changes, no_local: see Services."""
+    """udp_serving, udp_changes, serving, serving_changes, no_local: see Services.
 
-    def __init__(self) -> None:
+    tcp: serving has TCP's frontends, too.
+    """
+
+    def __init__(self, *, tcp: bool = False) -> None:
+        self._tcp = tcp
+        self._tcp_serving: dict[Frontend, frozenset[Backend]] = {}
+        self._tcp_changes = 0
         self.udp_serving: dict[Frontend, frozenset[Backend]] = {}
         self.udp_changes = 0
         self.no_local = {family: Lacking() for family in FAMILIES}
         self._lacking: Counter[tuple[Family, Protocol, str, bool]] = Counter()
         self._sticky = dict.fromkeys(FAMILIES, 0)
         self._guarded = dict.fromkeys(FAMILIES, 0)
+
+    @property
+    def serving(self) -> dict[Frontend, frozenset[Backend]]:
+        """A copy."""
+        return {**self.udp_serving, **self._tcp_serving}
+
+    @property
+    def serving_changes(self) -> int:
+        """How often it has changed."""
+        return self.udp_changes + self._tcp_changes
 
     @property
     def uses(self) -> dict[Family, Uses]:
@@ -60,13 +76,13 @@ class Gauges:
             self._guarded[frontend.family] += step * (plan.guard is not None)
             if plan.lacks_local:
                 self._note_lacking(frontend, plan, step)
-        if frontend.protocol is not Protocol.UDP:
-            return
-        if now is None:
-            self.udp_serving.pop(frontend, None)
-        else:
-            self.udp_serving[frontend] = now.serving
-        self.udp_changes += (before and before.serving) != (now and now.serving)
+        changed = (before and before.serving) != (now and now.serving)
+        if frontend.protocol is Protocol.UDP:
+            _put(self.udp_serving, frontend, now)
+            self.udp_changes += changed
+        elif frontend.protocol is Protocol.TCP and self._tcp:
+            _put(self._tcp_serving, frontend, now)
+            self._tcp_changes += changed
 
     def _note_lacking(self, frontend: Frontend, plan: Plan, step: int) -> None:
         """One Service's port counts once, at however many addresses from outside it drops."""
@@ -78,3 +94,10 @@ class Gauges:
         if not before or not self._lacking[key]:
             lacking = self.no_local[frontend.family]
             self.no_local[frontend.family] = lacking.changed(plan, step)
+
+
+def _put(serving: dict[Frontend, frozenset[Backend]], frontend: Frontend, now: Plan | None) -> None:
+    if now is None:
+        serving.pop(frontend, None)
+    else:
+        serving[frontend] = now.serving

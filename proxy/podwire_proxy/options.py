@@ -6,6 +6,10 @@
     localhost_nodeports  they answer at 127.0.0.0/8 too (needs route_localnet, IPv4 only)
     localhost_routed     route_localnet is on, whoever turned it on: neighbours are kept out of
                          127.0.0.0/8 for as long as it is
+    tcp_serving          Services.serving has TCP's frontends, whose connections end then, too
+    masquerade_mark      a packet with this bit in its mark is masqueraded: eBPF programs have sent
+                         it to an endpoint, and asked for that; 0 where there are none
+    translated_mark      the same for all that they have sent: no NodePort is looked for any more
 
 The meanings are kube-proxy's, and so are the flags that lead here (--detect-local-mode, …).
 """
@@ -45,6 +49,9 @@ class Options:
     nodeport_addresses: tuple[str, ...] = ()
     localhost_nodeports: bool = False
     localhost_routed: bool = False
+    tcp_serving: bool = False
+    masquerade_mark: int = 0
+    translated_mark: int = 0
 
     def nodeport_cidrs(self, family: Family) -> tuple[str, ...]:
         """Where NodePorts of a family answer; empty for its InternalIPs.

@@ -22,7 +22,7 @@ from msgspec.structs import replace
 from podwire_core.errors import ObjectError
 from podwire_core.family import Family, canonical_address, canonical_network, family_of
 from podwire_core.nft.intervals import disjoint
-from podwire_core.objects import EndpointSlice, Protocol, Service, ServicePort
+from podwire_core.objects import EndpointSlice, Service, ServicePort
 from podwire_proxy.cidrs import SPECIAL, is_special
 from podwire_proxy.endpoints import Checked, Endpoints, Place, checked, endpoints_of
 from podwire_proxy.frontend import Affinity, Backend, Frontend, Guard, Plan, Policy
@@ -101,7 +101,7 @@ class _Planner:
             alive=bool(found.cluster),
             near=found.near,
             affinity=self._affinity(f"{self.service.name}:{port.name}:{port.port}/{port.protocol}"),
-            serving=found.serving if port.protocol is Protocol.UDP else frozenset(),
+            serving=found.serving,
         )
 
         def add(address: str, number: int, what: Plan) -> None:

@@ -44,6 +44,7 @@ from podwire_proxy.options import Options
 from podwire_proxy.plans import Planned, plan
 from podwire_proxy.shares import Shares, by_key, is_shared
 from podwire_proxy.skeleton import skeleton
+from podwire_proxy.sockets import Sockets
 
 TABLES = tuple(names.table(family) for family in FAMILIES)
 NOT_OURS = frozenset({"service.kubernetes.io/service-proxy-name", "service.kubernetes.io/headless"})
@@ -66,6 +67,7 @@ class Services:
     node: our own name, whose Node object gives the addresses that NodePorts answer at.
     adopted: what the kernel holds at the start, so that backends keep their slots. It is read in
     the first update, which tells of every object, and let go.
+    sockets: told of each frontend that changes, to say the same to socket programs.
     """
 
     def __init__(
@@ -73,8 +75,10 @@ class Services:
         node: str,
         adopted: Mapping[Key, str] | None = None,
         options: Options | None = None,
+        sockets: Sockets | None = None,
     ) -> None:
         self._options = options or Options()
+        self._sockets = sockets
         self._adopted: Mapping[Key, str] = adopted or {}
         self._slices: dict[ObjectName, dict[ObjectName, EndpointSlice]] = {}
         self._slice_owner: dict[ObjectName, ObjectName] = {}
@@ -82,7 +86,7 @@ class Services:
         self._frontends: Claims[Claimant, Frontend, Plan] = Claims()
         self._served: dict[Frontend, Served] = {}
         self._shares = Shares()
-        self._gauges = Gauges()
+        self._gauges = Gauges(tcp=self._options.tcp_serving)
         self._uses = self._gauges.uses
         self._cluster = Cluster.of(node, self._options, Snapshot())
         self._layouts = self._cluster.layouts(self._options)
@@ -131,6 +135,26 @@ class Services:
     def udp_changes(self) -> int:
         """How often udp_serving has changed."""
         return self._gauges.udp_changes
+
+    @property
+    def serving(self) -> Mapping[Frontend, frozenset[Backend]]:
+        """The same, and of TCP where the options ask for it; a copy."""
+        return self._gauges.serving
+
+    @property
+    def serving_changes(self) -> int:
+        """How often serving has changed."""
+        return self._gauges.serving_changes
+
+    @property
+    def pod_networks(self) -> tuple[str, ...]:
+        """Who counts as a pod by its address; nothing where the options say it otherwise."""
+        return () if self._options.local.interface else self._cluster.pod_cidrs
+
+    @property
+    def node_addresses(self) -> tuple[str, ...]:
+        """Our Node's InternalIPs."""
+        return self._cluster.place.ips
 
     @property
     def no_local(self) -> Mapping[Family, Lacking]:
@@ -255,6 +279,8 @@ class Services:
         if now is not None:
             served = Served.after(None, now, frontend, self._adopted)
             self._served[frontend] = served
+            if self._sockets is not None:
+                self._sockets.replace(frontend, served)
             self._gauges.replace(frontend, None, now)
             layout = self._layouts[frontend.family]
             self._shares.begin(beside_slots(layout, frontend, served))
@@ -270,6 +296,8 @@ class Services:
             served = Served.after(before, now, frontend, self._adopted)
             self._served[frontend] = served
             want = by_key(frontend_objects(layout, frontend, served))
+        if self._sockets is not None:
+            self._sockets.replace(frontend, self._served.get(frontend))
         self._gauges.replace(frontend, before.plan if before else None, now)
         return self._shares.replace(have, want)
 
@@ -280,6 +308,8 @@ class Services:
             return False, {}
         moved = cluster.place != self._cluster.place
         self._cluster = cluster
+        if self._sockets is not None:
+            self._sockets.set_service_cidrs(cluster.service_cidrs)
         answer = self._relayout(cluster.layouts(self._options))
         return moved, answer | self._refix()
 

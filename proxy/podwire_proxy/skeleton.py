@@ -35,6 +35,7 @@ from podwire_core.nft.expressions import (
     DPORT,
     IIFNAME,
     L4PROTO,
+    MARK,
     ORIGINAL_DPORT,
     PRIORITY,
     Concat,
@@ -50,6 +51,7 @@ from podwire_core.nft.objects import Chain, Hook, Object, Rule, Set
 from podwire_core.nft.statements import (
     DROP,
     RETURN,
+    AnyBit,
     Load,
     Masquerade,
     Match,
@@ -183,9 +185,13 @@ def _service_chains(layout: Layout, uses: Uses) -> Iterator[Chain]:
         rules.insert(1, Rule((Vmap(vip, names.STICKY),), "one whose clients return"))
         rules.append(Rule((*layout.to_node, sticky), "a NodePort whose clients return"))
     yield Chain(layout.table, "services", tuple(rules))
-    to_services = (Rule((jump("services"),), "is it for a Service?"),)
-    yield Chain(layout.table, "prerouting", to_services, Hook("nat", "prerouting", -100))
-    yield Chain(layout.table, "output", to_services, Hook("nat", "output", -100))
+    to_services = Rule((jump("services"),), "is it for a Service?")
+    prerouting = [to_services]
+    if mark := layout.options.translated_mark:
+        # Its endpoint may be the node itself, at a port that is a NodePort's number, too.
+        prerouting.insert(0, Rule((AnyBit(MARK, mark), RETURN), "eBPF has sent it to its endpoint"))
+    yield Chain(layout.table, "prerouting", tuple(prerouting), Hook("nat", "prerouting", -100))
+    yield Chain(layout.table, "output", (to_services,), Hook("nat", "output", -100))
 
 
 def _refusal_chains(layout: Layout) -> Iterator[Chain]:
@@ -268,8 +274,14 @@ def _masquerade_chains(layout: Layout) -> Iterator[Chain]:
         external = Vmap(concat(L4PROTO, ORIGINAL_DPORT), names.EXTERNAL_NODEPORTS)
         rules.append(Rule((layout.was_to_node, known, external), f"to a {protocol} NodePort"))
     yield Chain(home, "masquerade-service", tuple(rules))
-    postrouting = (Rule((_TRANSLATED, jump("masquerade-service")), "was it for a Service?"),)
-    yield Chain(home, "postrouting", postrouting, Hook("nat", "postrouting", 100))
+    postrouting = [Rule((_TRANSLATED, jump("masquerade-service")), "was it for a Service?")]
+    if mark := layout.options.masquerade_mark:
+        # Not the outer packet of an overlay: it has the mark of the inner one, and our address.
+        own = layout.from_node
+        foreign = Match(own.expression, own.values, negated=True)
+        why = "from outside, sent to its endpoint by eBPF"
+        postrouting.insert(0, Rule((AnyBit(MARK, mark), foreign, Masquerade()), why))
+    yield Chain(home, "postrouting", tuple(postrouting), Hook("nat", "postrouting", 100))
 
 
 def _cluster_rules(layout: Layout) -> Iterator[Rule]:

@@ -119,7 +119,7 @@ JUDGE = Chain(
         Rule((FROM_A_POD, Match(REVERSE_OIF, ("0",)), goto("denied")), "a borrowed address"),
         Rule((Match(saddr(V4), set="pods", negated=True), goto("denied")), "nobody's"),
     ),
-    Hook("filter", "input", 0),
+    Hook("filter", "prerouting", 0),  # before 5.19 no other hook has a way back (fib … oif)
 )
 DENIED = Chain(
     TABLE,
