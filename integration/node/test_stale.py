@@ -287,7 +287,7 @@ def test_a_kernel_that_refuses_is_named_once_and_asked_again(
     stale._conntrack._list.close()
     with caplog.at_level(logging.INFO):
         submit(stale, {world.vip: frozenset({world.a})})
-        until("it was tried three times", lambda: stale._backoff._delay >= 0.8)
+        until("it was tried three times", lambda: stale._follower.backoff._delay >= 0.8)
         assert [each.levelname for each in caplog.records] == ["WARNING"]
         with world.netns.inside():
             stale._conntrack = Conntrack()

@@ -44,7 +44,7 @@ class Bench:
         self.netns = netns
         self.health, self.metrics = HealthState(), Metrics()
         health = pages.health_pages(self.health, self.metrics)
-        metrics = pages.metrics_pages(self.metrics, "nftables", {"proxyMode": "nftables"})
+        metrics = pages.metrics_pages(self.metrics, lambda: "nftables", {"proxyMode": "nftables"})
         with netns.inside():
             self.web = Web(
                 self.health,

@@ -150,7 +150,7 @@ def podwires(port: int) -> Web:
     health, metrics = HealthState(), Metrics()
     health.updated()
     health_page = pages.health_pages(health, metrics)
-    metrics_page = pages.metrics_pages(metrics, "nftables", {})
+    metrics_page = pages.metrics_pages(metrics, lambda: "nftables", {})
     web = Web(
         health,
         (

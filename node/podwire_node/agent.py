@@ -37,7 +37,7 @@ from podwire_node.programmer import Programmer
 from podwire_node.questions import Questions
 from podwire_node.reports.own_node import OwnNode
 from podwire_node.reports.reporter import Reporter
-from podwire_node.reports.status import StatusFile, resident_mb, seconds_since_start
+from podwire_node.reports.status import Status, StatusFile, resident_mb, seconds_since_start
 from podwire_node.reports.summary import Summary
 from podwire_node.settings.agent_config import AgentConfig
 
@@ -70,6 +70,7 @@ class Agent:
         self._reporter = Reporter(config.node, server, self._stack)
         self._questions = Questions(config, self._intake, self._parts, self._stack)
         self._summary = Summary(config, self._intake, self._parts, self._pods, self._questions)
+        self._questions.status = self._status
         self._own_node = OwnNode(config)
 
     def run(self) -> None:
@@ -170,7 +171,7 @@ class Agent:
             self._own_node.look(self._intake.snapshot, self._summary.mine)
         counted = [part.metrics for part in self._parts if part.metrics]
         if self._status_file is not None or counted:
-            status = self._summary.status(self._ready_seconds, self._reporter.letters)
+            status = self._status()
             if self._status_file is not None:
                 self._status_file.write(status)
             for metrics in counted:
@@ -178,6 +179,9 @@ class Agent:
                 metrics.problems(len(status.problems))
         up = synced and self._pods.up
         return self._reporter.tell(self._summary.wrong, self._summary.mine, network_is_up=up)
+
+    def _status(self) -> Status:
+        return self._summary.status(self._ready_seconds, self._reporter.letters)
 
 
 def _earliest(*moments: float | None) -> float | None:

@@ -16,6 +16,8 @@ import click
 
 from podwire_node.cleanup.command import cleanup
 from podwire_node.cni.files.install_command import install
+from podwire_node.doctor.command import doctor
+from podwire_node.dump.command import dump
 from podwire_node.explain.command import explain
 from podwire_node.kube_proxy.command import proxy
 from podwire_node.leases.command import leases
@@ -61,6 +63,8 @@ def main() -> None:
       podwire observe --follow
       podwire explain shop/web-7d9c shop/api:80
       podwire policy audit default-deny.yaml
+      podwire doctor
+      podwire dump ebpf
       podwire cleanup --dry-run
     """
 
@@ -143,6 +147,8 @@ main.add_command(leases)
 main.add_command(observe)
 main.add_command(explain)
 main.add_command(policy)
+main.add_command(doctor)
+main.add_command(dump)
 
 
 if __name__ == "__main__":

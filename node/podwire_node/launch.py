@@ -11,6 +11,7 @@ import click
 
 from podwire_core.errors import FeedError, NftError
 from podwire_core.nft.kernel import Kernel
+from podwire_ebpf.errors import Unsupported
 from podwire_node import sysctls
 from podwire_node.agent import Agent
 from podwire_node.cleanup.running import our_agents
@@ -49,7 +50,7 @@ def run(config: AgentConfig) -> None:
         feed, server = open_feed(config)
         with closing(feed):
             Agent(config, feed, Kernel(), server).run()
-    except (FeedError, NftError) as error:
+    except (FeedError, NftError, Unsupported) as error:
         raise click.ClickException(str(error)) from error
     except PermissionError as error:
         raise click.ClickException(f"{error.strerror}: run as root (CAP_NET_ADMIN)") from error

@@ -7,6 +7,7 @@
     cni         masquerade   table podwire-masquerade   Nodes
     cni         routes       routes of protocol 112     Nodes
     proxy       proxy        table podwire-proxy        Nodes, Services, EndpointSlices
+    proxy       sockets      programs at sockets        the same
     cni, proxy  forwarding   two sysctls                -
 
 In this order: what is to be denied is denied before anything leads to it.
@@ -105,13 +106,15 @@ class Work(Protocol):
 class Part:
     """A work, what must have been read before it begins, and whether it has begun.
 
-    metrics: what Prometheus is told, of the one part that has them.
+    metrics: what Prometheus is told, of the one part that has them. backend: of the same part,
+    what answers at sockets, and why it is nftables where ebpf is asked for.
     """
 
     work: Work
     kinds: frozenset[Kind]
     begun: bool = False
     metrics: Metrics | None = None
+    backend: Callable[[], tuple[str, str]] | None = None
 
 
 def kinds_of(components: Iterable[Component]) -> frozenset[Kind]:
@@ -140,7 +143,7 @@ def make_parts(config: AgentConfig, nft: Nft, stack: ExitStack) -> Iterator[Part
     if Component.PROXY in asked:
         proxy = _proxy(config, nft, stack)
         part = _part(proxy, Component.PROXY, stack)
-        part.metrics = proxy.metrics
+        part.metrics, part.backend = proxy.metrics, proxy.backend
         yield part
         yield from _beside_proxy(config, proxy, stack)
     if Component.CNI in asked or Component.PROXY in asked:
@@ -156,8 +159,17 @@ def _part(work: Programmer | NodeRoutes, component: Component, stack: ExitStack)
     return Part(work, _KINDS[component])
 
 
-def _beside_proxy(config: AgentConfig, proxy: Programmer, stack: ExitStack) -> Iterator[Part]:
+def _beside_proxy(config: AgentConfig, proxy: Serving, stack: ExitStack) -> Iterator[Part]:
     """What Services need of the kernel beside rules, and a kube-proxy's end."""
+    if proxy.sockets is not None:
+        yield Part(proxy.sockets, _KINDS[Component.PROXY])
+    else:
+        from podwire_node.sockets.earlier import EarlierSockets  # noqa: PLC0415 - see make_parts
+        from podwire_node.sockets.place import place_of  # noqa: PLC0415 - same
+
+        yield Part(
+            EarlierSockets(place_of(config), lambda: proxy.settled and proxy.in_sync), frozenset()
+        )
     from podwire_node.settings.proxy_options import proxy_options  # noqa: PLC0415 - see make_parts
     from podwire_node.sysctls import Sysctls  # noqa: PLC0415 - same
 

@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -36,6 +37,10 @@ from podwire_node.web.health import HealthState
 from podwire_node.web.pages import health_pages, metrics_pages
 from podwire_node.web.server import Fixed, Web
 from podwire_proxy.services import TABLES, Services
+from podwire_proxy.sockets import Reach, Sockets
+
+if TYPE_CHECKING:
+    from podwire_node.sockets.socket_service import SocketService
 
 log = logging.getLogger(__name__)
 
@@ -52,13 +57,18 @@ class Serving(Programmer):
         self._nftables = Owner(nft, TABLES)
         self._nftables.adopt()
         options = replace(proxy_options(config), localhost_routed=localhost_is_routed())
-        self._services = Services(config.node, self._nftables.in_force, options)
+        sockets = _sockets(config)
+        self._services = Services(config.node, self._nftables.in_force, options, sockets)
         super().__init__("proxy", self._services, self._nftables, Monitor(TABLES))
         self.metrics = Metrics()
+        self.sockets = _socket_service(config, self._services, sockets, self.metrics, stack)
         self._node = ObjectName("", config.node)
         self._health = HealthState()
         self._web = stack.enter_context(
-            Web(self._health, list(_sites(config, self._health, self.metrics)))
+            Web(
+                self._health,
+                list(_sites(config, self._health, self.metrics, lambda: self.backend()[0])),
+            )
         )
         self._stale = _stale_connections(self.metrics, stack)
         self._clients = ForgottenClients(self._nftables)
@@ -69,6 +79,13 @@ class Serving(Programmer):
         }
         self._failures_told = 0
         self._taken = False
+
+    def backend(self) -> tuple[str, str]:
+        """What answers at sockets now, and why it is nftables where ebpf is asked for.
+
+        Any thread may ask.
+        """
+        return (self.sockets.backend, self.sockets.why) if self.sockets else ("nftables", "")
 
     @property
     def problems(self) -> Sequence[str]:
@@ -153,7 +170,9 @@ class Serving(Programmer):
         self._clients.look(Question(each, self._services.members(*each)) for each in asked)
 
 
-def _sites(config: AgentConfig, health: HealthState, metrics: Metrics) -> Iterable[Fixed]:
+def _sites(
+    config: AgentConfig, health: HealthState, metrics: Metrics, mode: Callable[[], str]
+) -> Iterable[Fixed]:
     """What is served beside Services' health checks."""
     if config.healthz_bind_address:
         place = address_and_port(config.healthz_bind_address)
@@ -161,7 +180,7 @@ def _sites(config: AgentConfig, health: HealthState, metrics: Metrics) -> Iterab
     if config.metrics_bind_address:
         place = address_and_port(config.metrics_bind_address)
         shown = msgspec.to_builtins(config)
-        yield Fixed("metrics", *place, metrics_pages(metrics, config.proxy_mode, shown))
+        yield Fixed("metrics", *place, metrics_pages(metrics, mode, shown))
 
 
 def _stale_connections(metrics: Metrics, stack: ExitStack) -> StaleConnections | None:
@@ -175,5 +194,38 @@ def _stale_connections(metrics: Metrics, stack: ExitStack) -> StaleConnections |
     except ConntrackError as error:
         log.warning("stale UDP connections stay: %s", error)
         return None
+    stack.callback(made.close)
+    return made
+
+
+def _sockets(config: AgentConfig) -> Sockets | None:
+    """What says the same to programs at sockets, where some are asked for."""
+    if config.proxy_mode == "nftables":
+        return None
+    from podwire_ebpf.external import Flag  # noqa: PLC0415 - as below
+
+    reach = Reach(
+        masquerade_all=config.masquerade_all,
+        external=config.ebpf_external,
+        masquerade=Flag.MASQUERADE,
+        by_source=Flag.BY_SOURCE,
+    )
+    return Sockets(reach)
+
+
+def _socket_service(
+    config: AgentConfig,
+    services: Services,
+    sockets: Sockets | None,
+    metrics: Metrics,
+    stack: ExitStack,
+) -> SocketService | None:
+    """The part that owns these programs; None in mode nftables."""
+    if sockets is None:
+        metrics.backend("nftables", "")
+        return None
+    from podwire_node.sockets.socket_service import SocketService  # noqa: PLC0415 - who needs it
+
+    made = SocketService(config, services, sockets, metrics)
     stack.callback(made.close)
     return made

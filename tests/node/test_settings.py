@@ -169,7 +169,12 @@ BAD: list[tuple[str, object]] = [
     ("cniStateDir", ""),
     ("cniStateDir", "state"),
     ("proxyMode", "iptables"),
-    ("proxyMode", "ebpf"),
+    ("proxyMode", "ipvs"),
+    ("ebpfCgroup", "kubepods"),
+    ("ebpfFolder", ""),
+    ("ebpfFolder", "podwire"),
+    ("ebpfExternal", "perhaps"),
+    ("staleSockets", "tcp"),
     ("detectLocalMode", "clustercidr"),
     ("clusterCidr", "10.244.0.0"),
     ("podBridgeInterface", "sixteen-letters-"),
@@ -487,7 +492,7 @@ def test_an_address_and_port_can_be_taken_apart() -> None:
         ({"cluster_cidr": "10.244.0.0/16"}, []),
         (
             {"nodeport_addresses": "127.0.0.0/8,::1/128"},
-            ["--nodeport-addresses: nodeportAddresses: ::1: the kernel"],
+            ["--nodeport-addresses: nodeportAddresses: ::1: nftables"],
         ),
     ],
 )

@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING
 import click
 
 from podwire_core.errors import NftError
+from podwire_node.settings.agent_config import AgentConfig
 from podwire_node.settings.values import Component, components
 
 if TYPE_CHECKING:
     from podwire_node.cleanup.rows import Row
 
 _CONF_DIR, _BIN_DIR = "/etc/cni/net.d", "/opt/cni/bin"
+_EBPF_FOLDER = AgentConfig(node="", feed="").ebpf_folder
 
 
 @click.command()
@@ -32,24 +34,27 @@ _CONF_DIR, _BIN_DIR = "/etc/cni/net.d", "/opt/cni/bin"
 )
 @click.option("--cni-conf-dir", metavar="DIR", default=_CONF_DIR, show_default=True)
 @click.option("--cni-bin-dir", metavar="DIR", default=_BIN_DIR, show_default=True)
+@click.option("--ebpf-folder", metavar="DIR", default=_EBPF_FOLDER, show_default=True)
 @click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
 @click.option("--force", is_flag=True, help="Also while an agent runs here, which makes it anew.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def cleanup(
+def cleanup(  # noqa: PLR0913 - an argument an option
     *,
     names: str,
     kube_proxy: bool,
     cni_conf_dir: str,
     cni_bin_dir: str,
+    ebpf_folder: str,
     dry_run: bool,
     force: bool,
     as_json: bool,
 ) -> None:
     """Remove what podwire, or a kube-proxy, put in force in this network namespace.
 
-    Of podwire: its tables, its routes, the overlay's link, and in the runtime's folders the
-    conflist and the client, where they are podwire's. Pods' own links and kernel parameters
-    stay. What is not there is no error; with 1 it ends when something could not be removed.
+    Of podwire: its programs at sockets and at uplinks, its tables, its routes, the overlay's
+    link, and in the runtime's folders the conflist and the client, where they are podwire's.
+    Pods' own links and kernel parameters stay. What is not there is no error; with 1 it ends when
+    something could not be removed.
 
     Of a kube-proxy: its tables of nftables, and its chains of iptables, nft and legacy. What
     mode ipvs left beside these is named, and how to remove it.
@@ -69,7 +74,7 @@ def cleanup(
         _refuse_while_one_runs("give --force")
     if kube_proxy and not as_json:
         _warn_while_one_runs()
-    folders = (Path(cni_conf_dir), Path(cni_bin_dir))
+    folders = (Path(cni_conf_dir), Path(cni_bin_dir), Path(ebpf_folder))
     rows = _remove(asked, folders, kube_proxy=kube_proxy, dry_run=dry_run)
     _show(rows, dry_run=dry_run, as_json=as_json)
     sys.exit(any(row.outcome == "failed" for row in rows))
@@ -78,7 +83,7 @@ def cleanup(
 def clean_up_proxy() -> int:
     """What `podwire proxy --cleanup` does: our Services, and all of a kube-proxy. An exit code."""
     _refuse_while_one_runs("use `podwire cleanup --components proxy --force`")
-    nowhere = (Path(_CONF_DIR), Path(_BIN_DIR))  # nothing of a proxy is there
+    nowhere = (Path(_CONF_DIR), Path(_BIN_DIR), Path(_EBPF_FOLDER))  # of a proxy, in the last
     rows = _remove((Component.PROXY,), nowhere, kube_proxy=False, dry_run=False)
     rows += _remove((), nowhere, kube_proxy=True, dry_run=False)
     _show(rows, dry_run=False, as_json=False)
@@ -107,7 +112,7 @@ def _warn_while_one_runs() -> None:
 
 
 def _remove(
-    asked: Sequence[Component], folders: tuple[Path, Path], *, kube_proxy: bool, dry_run: bool
+    asked: Sequence[Component], folders: tuple[Path, Path, Path], *, kube_proxy: bool, dry_run: bool
 ) -> list[Row]:
     from podwire_core.nft.kernel import Kernel  # noqa: PLC0415 - same
 

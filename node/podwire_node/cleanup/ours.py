@@ -1,7 +1,8 @@
 """What podwire put in force in this network namespace, and on this host.
 
     component   removed
-    proxy       tables ip and ip6 podwire-proxy
+    proxy       programs at sockets and uplinks, and the folder they are pinned in; tables ip and
+                ip6 podwire-proxy
     policy      tables ip and ip6 podwire-policy
     cni         tables ip and ip6 podwire-guard, podwire-masquerade and podwire-host-ports, routes
                 of protocol 112, link podwire-vxlan, and of the runtime's folders the conflist and
@@ -27,6 +28,9 @@ from podwire_core.errors import NftError
 from podwire_core.family import Family
 from podwire_core.nft.kernel import Kernel
 from podwire_core.nft.objects import Table
+from podwire_ebpf import attachments, uplink
+from podwire_ebpf.place import Place, cgroup_root
+from podwire_ebpf.plane import remove
 from podwire_node.cleanup.rows import Outcome, Row, removed
 from podwire_node.cni.files.conflist import NETWORK
 from podwire_node.cni.files.install import CLIENT, CONFLIST
@@ -36,6 +40,7 @@ from podwire_node.routes.overlay import DEVICE
 from podwire_node.routes.overlay_device import NameTakenError, RouteError
 from podwire_node.routes.routing import Routing
 from podwire_node.settings.values import Component
+from podwire_node.sockets.earlier import attached_elsewhere, is_ours, uplinks_in_use
 from podwire_node.sysctls import localhost_is_routed, stop_routing_localhost
 
 TABLES_OF = {
@@ -59,6 +64,8 @@ def remove_ours(
     asked = set(components)
     if Component.CNI in asked:
         yield from _conflist(folders, dry_run=dry_run)
+    if Component.PROXY in asked:
+        yield from _programs(folders, dry_run=dry_run)
     names = {name for each in asked for name in TABLES_OF[each]}
     yield from _tables(kernel, names, dry_run=dry_run)
     if Component.CNI in asked:
@@ -67,10 +74,29 @@ def remove_ours(
 
 
 class Folders(msgspec.Struct, frozen=True):
-    """The container runtime's: of configurations, of plugins."""
+    """The container runtime's: of configurations, of plugins. ebpf: of programs and their maps."""
 
     conf: Path
     bin: Path
+    ebpf: Path
+
+
+def _programs(folders: Folders, *, dry_run: bool) -> Iterator[Row]:
+    """Before the tables: a socket that is not answered any more is nftables'.
+
+    Filters at uplinks outlive their folder, as programs at cgroups outlive its name: each is looked
+    for by itself.
+    """
+    place = Place(cgroup_root() or Path("/sys/fs/cgroup"), folders.ebpf)
+    for link in uplinks_in_use():
+        detach = partial(uplink.detach, link)
+        yield removed("programs", f"of uplink {link}", detach, dry_run=dry_run)
+    elsewhere = attached_elsewhere(place)
+    if is_ours(place):
+        yield removed("programs", str(place.folder), partial(remove, place), dry_run=dry_run)
+    for each in elsewhere:
+        detach_all = partial(attachments.remove, each)
+        yield removed("programs", str(each), detach_all, dry_run=dry_run)
 
 
 def _tables(kernel: Kernel, names: set[str], *, dry_run: bool) -> Iterator[Row]:

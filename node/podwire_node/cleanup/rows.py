@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from podwire_core.errors import PodwireError
+from podwire_ebpf.errors import BpfError
 
 
 class Outcome(StrEnum):
@@ -39,6 +40,6 @@ def removed(kind: str, name: str, remove: Callable[[], object], *, dry_run: bool
         remove()
     except OSError as error:
         return Row(kind, name, Outcome.FAILED, error.strerror or str(error))
-    except PodwireError as error:
+    except (PodwireError, BpfError) as error:
         return Row(kind, name, Outcome.FAILED, str(error))
     return Row(kind, name, Outcome.REMOVED)

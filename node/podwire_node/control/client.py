@@ -123,7 +123,7 @@ def _explained(path: Path, error: OSError) -> str:
     match error:
         case FileNotFoundError():
             return (
-                f"{path}: no agent listens here: run one with component policy, "
+                f"{path}: no agent listens here: run one with component policy or proxyMode ebpf, "
                 "or name its controlSocket with --socket or --config"
             )
         case ConnectionRefusedError():

@@ -19,15 +19,20 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 def agent_address(command: Command) -> Command:
     """Give a command --socket and --config: agent_clients() takes their values."""
+    config = "Read controlSocket from the agent's file."
+    return _address(command, "Of several agents: several.", config)
+
+
+def one_agent_address(command: Command) -> Command:
+    """The same, of a command that asks one agent, and reads more of its settings."""
+    return _address(command, "One alone is asked.", "Read the agent's settings from its file.")
+
+
+def _address(command: Command, how_many: str, of_config: str) -> Command:
+    where = f"Where the agent listens; else its controlSocket. {how_many}"
     for option in (
-        click.option("--config", metavar="FILE", help="Read controlSocket from the agent's file."),
-        click.option(
-            "--socket",
-            "sockets",
-            multiple=True,
-            metavar="PATH",
-            help="Where the agent listens; else its controlSocket. Of several agents: several.",
-        ),
+        click.option("--config", metavar="FILE", help=of_config),
+        click.option("--socket", "sockets", multiple=True, metavar="PATH", help=where),
     ):
         command = option(command)
     return command

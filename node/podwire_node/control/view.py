@@ -48,18 +48,27 @@ class View:
     """Made by the loop's thread.
 
     node: this node's name. policies: what the policy part wants; it belongs to the loop, so look
-    at it through in_loop() alone.
+    at it through in_loop() alone. An agent without component policy has none.
     """
 
-    def __init__(self, node: str, intake: Intake, policies: Policies, errands: Errands) -> None:
+    def __init__(
+        self, node: str, intake: Intake, policies: Policies | None, errands: Errands
+    ) -> None:
         self.node = node
-        self.policies = policies
+        self._policies = policies
         self._intake = intake
         self._errands = errands
         self._version = 0
         self._guard = threading.Lock()
         self._taken: Moment | None = None
         intake.listen(self._changed)
+
+    @property
+    def policies(self) -> Policies:
+        """See the class. Raises ControlError where there are none."""
+        if self._policies is None:
+            raise ControlError("this agent has no component policy")
+        return self._policies
 
     def in_loop(self, question: Callable[[], T]) -> T:
         """What a question answers in the agent's loop; a short one. Raises ControlError."""
@@ -85,5 +94,5 @@ class View:
             waiting = ", ".join(self._intake.reading) or "objects"
             raise ControlError(f"the agent has not read everything yet: it waits for {waiting}")
         # A part takes changes in before the loop turns, so the two fit each other.
-        reasons = dict(self.policies.reasons)
+        reasons = dict(self._policies.reasons) if self._policies else {}
         return Moment(self._version, self._intake.snapshot.copy(), reasons)

@@ -162,7 +162,7 @@ def _fields(
 def _mode(given: dict[str, object]) -> Iterator[str]:
     """The mode, and which of two fields that it chooses counts."""
     mode = given.get("mode", "")
-    unused = "iptables" if mode == "nftables" else "nftables"
+    unused = "iptables" if mode in ("nftables", "ebpf", "auto") else "nftables"
     given.pop(f"{unused}.masqueradeAll", None)
     if mode in ("", "iptables"):
         given.pop("mode", None)

@@ -13,6 +13,7 @@ from podwire_node.metrics.registry import Registry
 
 #: Longer than RFC 3339 with nanoseconds and an offset; what is longer is none.
 _MAX_TIME = 40
+_MAX_REASON = 200  # characters of a sentence, as a label
 
 
 class Metrics:
@@ -132,6 +133,27 @@ class Metrics:
     def elements(self, table: str, number: int) -> None:
         """How many nftables objects of a table are in force."""
         self._own.elements.labels(table).set(number)
+
+    def backend(self, name: str, why: str) -> None:
+        """What answers at sockets: nftables or ebpf; why it is nftables where ebpf is asked for."""
+        for each in ("nftables", "ebpf"):
+            self._own.proxy_backend.labels(each).set(each == name)
+        self._own.proxy_fallback.clear()
+        if why:
+            self._own.proxy_fallback.labels(why[:_MAX_REASON]).set(1)
+
+    def sockets(self, frontends: int, left: int) -> None:
+        """How many frontends are answered at sockets, and how many are left to nftables."""
+        self._own.sockets_frontends.set(frontends)
+        self._own.sockets_left.set(left)
+
+    def sockets_attached(self, *, attached: bool) -> None:
+        """What the last proof has found."""
+        self._own.sockets_attached.set(attached)
+
+    def stale_sockets(self, number: int) -> None:
+        """Sockets whose endpoint went were ended."""
+        self._own.stale_sockets_destroyed.inc(number)
 
     def problems(self, number: int) -> None:
         """How many things are wrong now."""

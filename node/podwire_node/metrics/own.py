@@ -5,6 +5,12 @@
     podwire_failures_total{table}         refused by the kernel
     podwire_elements{table}               nftables objects in force
     podwire_stale_udp_deleted_total       UDP conntrack entries to endpoints that are gone
+    podwire_proxy_backend{backend}        1 for what answers at sockets: nftables or ebpf
+    podwire_proxy_backend_fallback{reason}       1 while it is nftables, and ebpf is asked for
+    podwire_proxy_sockets_attached        1 while the last proof has found the programs in effect
+    podwire_proxy_sockets_frontends       frontends that are answered at sockets
+    podwire_proxy_sockets_left            frontends that are left to nftables
+    podwire_proxy_stale_sockets_destroyed_total  sockets that were ended with their endpoint
     podwire_cni_operations_total{command,code}   CNI calls answered; code 0 is success
     podwire_cni_duration_seconds{command}        from a call's arrival until its answer
     podwire_cni_audit_repairs_total{kind}        what the audit of leases put right
@@ -45,6 +51,20 @@ class Own:
         self.elements = make.gauge("elements", "nftables objects in force", "table")
         self.stale_udp_deleted = make.counter(
             "stale_udp_deleted_total", "UDP conntrack entries whose endpoint is gone, deleted"
+        )
+        self.proxy_backend = make.gauge("proxy_backend", "1: it answers at sockets", "backend")
+        self.proxy_fallback = make.gauge(
+            "proxy_backend_fallback", "1: why nftables answers in place of ebpf", "reason"
+        )
+        self.sockets_attached = make.gauge(
+            "proxy_sockets_attached", "1 while programs are in effect at sockets"
+        )
+        self.sockets_frontends = make.gauge(
+            "proxy_sockets_frontends", "Frontends that are answered at sockets"
+        )
+        self.sockets_left = make.gauge("proxy_sockets_left", "Frontends that are left to nftables")
+        self.stale_sockets_destroyed = make.counter(
+            "proxy_stale_sockets_destroyed_total", "Sockets that were ended with their endpoint"
         )
         self.cni_operations = make.counter(
             "cni_operations_total", "CNI calls answered; code 0 is success", "command", "code"

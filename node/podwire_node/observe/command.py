@@ -11,32 +11,38 @@ import click
 
 from podwire_node.control.errors import ControlError
 from podwire_node.control.options import agent_address, agent_clients
+from podwire_node.observe.choice import TYPES, VERDICTS, choose, with_namespace
 from podwire_node.observe.several import told
 
 if TYPE_CHECKING:
     from podwire_node.control.client import AgentClient
 
-_VERDICTS = ("dropped", "forwarded", "error", "audit", "redirected", "traced", "translated")
 _PROTOCOLS = ("tcp", "udp", "sctp", "icmp")
+_TEXTS = ("types", "verdicts", "pods", "services")
 _LAST = 20
 _MOST = 4096  # ring.SIZE, which --help need not load
 _INTERRUPTED = 130
 _WIDE = 10_000  # columns of what is no terminal
-_NOWHERE = "no drops that fit, of the last 4,096 since each agent started"
-_NOTHING = (
-    "no drops that fit, of the last 4,096 since this node's agent started. What a pod sends is "
-    "dropped on its own node, what it may not receive on the receiver's: ask that one as well"
-)
 
 
 @click.command()
 @click.option(
+    "--type",
+    "-t",
+    "types",
+    multiple=True,
+    type=click.Choice(TYPES, case_sensitive=False),
+    metavar="TYPE",
+    help="drop: by policies; trace-sock: Services at sockets, with proxyMode ebpf.  [drop; with "
+    "--verdict, every type that has it; with --service, trace-sock]",
+)
+@click.option(
     "--verdict",
-    type=click.Choice(_VERDICTS, case_sensitive=False),
-    default="dropped",
-    show_default=True,
+    "verdicts",
+    multiple=True,
+    type=click.Choice(VERDICTS, case_sensitive=False),
     metavar="VERDICT",
-    help="What became of the packets: only drops are seen.",
+    help="dropped: by policies, or refused at sockets; translated: at sockets.",
 )
 @click.option("-f", "--follow", is_flag=True, help="Go on with those that come, until Ctrl-C.")
 @click.option(
@@ -46,7 +52,10 @@ _NOTHING = (
     help=f"So many of the past.  [{_LAST}; 0 with --follow]",
 )
 @click.option(
-    "--pod", "pods", multiple=True, metavar="NS/NAME", help="From or to pods named like this."
+    "--pod", "pods", multiple=True, metavar="[NS/]NAME", help="From or to pods named like this."
+)
+@click.option(
+    "--service", "services", multiple=True, metavar="[NS/]NAME", help="To Services named like this."
 )
 @click.option(
     "--namespace", "-n", "namespaces", multiple=True, metavar="NS", help="From or to its pods."
@@ -64,27 +73,29 @@ _NOTHING = (
 @agent_address
 def observe(
     *,
-    verdict: str,
     follow: bool,
     last: int | None,
-    pods: Sequence[str],
     as_json: bool,
     sockets: Sequence[str],
     config: str | None,
     **lists: Sequence[object],
 ) -> None:
-    """Show packets that policies dropped on this node, and why.
+    """Show packets that policies dropped on this node, and why; or how Services were answered.
 
     A record names both pods, the policies that isolate the one that is protected, or the rule
     that denies, and the rule that came closest to allowing it. It asks the node's agent, which
     keeps the last 4,096. Each group of pods with the same policies logs at most 10 packets a
     second; counters in the nftables table podwire-policy have them all. It needs root.
 
+    With --type trace-sock it shows what the socket programs did (proxyMode ebpf): who dialled which
+    Service, and the endpoint it was sent to; a call that was refused, because a Service has no
+    endpoint, is DROPPED. Programs tell of it only while somebody follows, so use --follow.
+
     A node knows what it dropped: what its pods may not send, and what they may not receive. With
     --socket for each of several agents, their drops come as one, by time.
 
     Filters that are given twice mean one or the other; of different ones all have to fit. NAME
-    may be the beginning of a pod's name.
+    may be the beginning of a pod's or Service's name; without NS it is one of namespace default.
 
     \b
     Ends with
@@ -96,15 +107,21 @@ def observe(
     Examples:
       podwire observe
       podwire observe --verdict dropped --follow
+      podwire observe --type trace-sock --follow --service shop/api
       podwire observe --pod shop/db --port 5432 --last 100
       podwire observe -f -n shop --protocol tcp --json | jq -r .reason
     """
-    _require_drops(verdict)
+    texts = {field: list(map(str, lists[field])) for field in _TEXTS}
+    choice = choose(texts["types"], texts["verdicts"], texts["services"])
     fields = {
+        **lists,
+        "types": choice.types,
+        "whichever": choice.whichever,
+        "verdicts": [each.upper() for each in texts["verdicts"]],
         "follow": follow,
         "last": (0 if follow else _LAST) if last is None else last,
-        "pods": [_pod(each) for each in pods],
-        **lists,
+        "pods": [with_namespace(each) for each in texts["pods"]],
+        "services": [with_namespace(each) for each in texts["services"]],
     }
     agents = agent_clients(sockets, config)
     try:
@@ -114,20 +131,8 @@ def observe(
     except KeyboardInterrupt:
         sys.exit(_INTERRUPTED)
     if not shown and not as_json:
-        click.echo(_NOTHING if len(agents) == 1 else _NOWHERE, err=True)
-
-
-def _require_drops(verdict: str) -> None:
-    if verdict.lower() != "dropped":
-        raise click.UsageError(
-            f"--verdict {verdict.lower()}: podwire sees only packets that policies drop; what they "
-            "let through is not logged"
-        )
-
-
-def _pod(text: str) -> str:
-    """NS/NAME; a name alone is one of namespace default, as everywhere in Kubernetes."""
-    return text if "/" in text else f"default/{text}"
+        names = {"--pod": texts["pods"], "--service": texts["services"]}
+        click.echo(choice.nothing(len(agents), names), err=True)
 
 
 def _show(agents: Sequence[AgentClient], fields: Mapping[str, object], *, as_json: bool) -> int:

@@ -28,6 +28,7 @@ from podwire_core.nflog import Logged, NfLog
 from podwire_core.objects import Node, ObjectName
 from podwire_node.control.errors import ControlError
 from podwire_node.control.view import View
+from podwire_node.observe.bounds import Allowance, Share
 from podwire_node.observe.naming import Ground, make
 from podwire_node.observe.record import Record
 from podwire_node.observe.ring import Ring
@@ -61,8 +62,8 @@ class Drops:
         self._metrics = metrics
         self._reasons: dict[str, Reason] = {}
         self._ground: Ground | None = None
-        self._due = 0.0
-        self._tokens, self._filled = float(BURST), time.monotonic()
+        self._reading = Share(_SHARE)
+        self._allowance = Allowance(RATE, BURST)
         self._ending = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         nflog = self._listen()
         self._thread = threading.Thread(target=self._work, args=(nflog,), name="drops", daemon=True)
@@ -136,32 +137,24 @@ class Drops:
             self._lose(len(logged))
 
     def _recorded(self, logged: Sequence[Logged]) -> list[Record]:
-        taken = logged[: self._allowed(len(logged))]
+        taken = logged[: self._allowance.take(len(logged))]
         self._lose(len(logged) - len(taken))
         if not taken:
             return []
         began = time.monotonic()
-        ground = self._known(began)
+        ground = self._known()
         records = [record for each in taken if (record := make(each, ground))]
         if ground is not self._ground:
             self._ground = ground
-            self._due = time.monotonic() + _SHARE * (time.monotonic() - began)
+            self._reading.rest(began)
         if self._metrics is not None:
             for (direction, kind), number in Counter(map(_label, records)).items():
                 self._metrics.policy_dropped(direction, kind, number)
         return records
 
-    def _allowed(self, wished: int) -> int:
-        now = time.monotonic()
-        self._tokens = min(float(BURST), self._tokens + (now - self._filled) * RATE)
-        self._filled = now
-        given = min(wished, int(self._tokens))
-        self._tokens -= given
-        return given
-
-    def _known(self, now: float) -> Ground:
+    def _known(self) -> Ground:
         """What names are found in: of now, or of a moment ago where reading it is dear."""
-        if self._ground is not None and now < self._due:
+        if self._ground is not None and not self._reading.due:
             return self._ground
         moment = self._view.now()
         if self._ground is not None and self._ground.judge is moment.judge:

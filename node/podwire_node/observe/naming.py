@@ -68,13 +68,13 @@ def make(logged: Logged, ground: Ground) -> Record | None:
     denied_by = _denying(reason)
     judgement = _judged(ground.judge, packet)
     record = Record(
-        time=_rfc3339(logged.seconds),
+        time=rfc3339(logged.seconds),
         verdict="DROPPED",
         drop_reason=number,
         ip=IP(packet.source, packet.destination, packet.family),
         l4=_layer4(packet),
-        source=_endpoint(packet.source, ground),
-        destination=_endpoint(packet.destination, ground),
+        source=endpoint(packet.source, ground),
+        destination=endpoint(packet.destination, ground),
         type="L3_L4",
         node_name=ground.node,
         event_type=EventType(_DROP_EVENT, number),
@@ -94,7 +94,8 @@ def make(logged: Logged, ground: Ground) -> Record | None:
 # ------------------------------------------------------------------------------ what it was
 
 
-def _rfc3339(seconds: float) -> str:
+def rfc3339(seconds: float) -> str:
+    """Seconds since 1970 as a record's time."""
     when = datetime.fromtimestamp(seconds, UTC)
     return f"{when:%Y-%m-%dT%H:%M:%S}.{when.microsecond:06d}Z"
 
@@ -131,7 +132,8 @@ def _summary(packet: Packet) -> str:
 # -------------------------------------------------------------------------------- who it was
 
 
-def _endpoint(address: str, ground: Ground) -> Endpoint:
+def endpoint(address: str, ground: Ground) -> Endpoint:
+    """Who has an address: a pod, or what else is there."""
     pod = ground.judge.owner(address)
     if pod is None:
         return Endpoint(labels=(f"reserved:{_reserved(address, ground)}",))

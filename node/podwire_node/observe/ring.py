@@ -1,4 +1,4 @@
-"""The last drops, and those who follow them. One writes; any thread may read."""
+"""The last drops, or translations, and those who follow them. One writes; any thread may read."""
 
 from __future__ import annotations
 
@@ -16,11 +16,15 @@ SIZE = 4096
 
 
 class News(NamedTuple):
-    """What came since. missed: how many of it the ring no longer has. position: for the next."""
+    """What came since. missed: how many of it the ring no longer has. position: for the next.
+
+    unseen: how many never came into it, since it was made.
+    """
 
     records: Sequence[Record]
     position: int
     missed: int = 0
+    unseen: int = 0
 
 
 class Ring:
@@ -29,6 +33,7 @@ class Ring:
     def __init__(self, size: int = SIZE) -> None:
         self._records: deque[Record] = deque(maxlen=size)
         self._end = 0
+        self._unseen = 0
         self._bells: set[int] = set()
         self._guard = threading.Lock()
 
@@ -39,8 +44,19 @@ class Ring:
         with self._guard:
             self._records.extend(records)
             self._end += len(records)
-            for bell in self._bells:
-                os.eventfd_write(bell, 1)
+            self._toll()
+
+    def lose(self, number: int) -> None:
+        """So many happened of which there is no record."""
+        if not number:
+            return
+        with self._guard:
+            self._unseen += number
+            self._toll()
+
+    def _toll(self) -> None:
+        for bell in self._bells:
+            os.eventfd_write(bell, 1)
 
     def all(self) -> News:
         """Everything there is."""
@@ -52,7 +68,7 @@ class Ring:
             oldest = self._end - len(self._records)
             begin = max(position, oldest)
             found = tuple(islice(self._records, begin - oldest, None))
-            return News(found, self._end, begin - position)
+            return News(found, self._end, begin - position, self._unseen)
 
     @contextmanager
     def bell(self) -> Iterator[int]:

@@ -1,10 +1,11 @@
-"""A drop as lines for people: who to whom, and below it why.
+"""A drop, or a translation, as lines for people: who to whom, and below a drop why.
 
 23:00:01.250 shop/frontend:41320 → shop/db:5432 DROPPED ingress (TCP Flags: SYN)
              NetworkPolicy shop/db isolates pod shop/db for ingress and does not allow it
              nearest: NetworkPolicy shop/db ingress[0] allows port 5432/TCP from app=api, but …
 23:00:02.281 shop/frontend:41320 → shop/db:5432 DROPPED ingress (TCP Flags: SYN)
              of two records in a row with the same reason, the second has its first line alone
+23:00:03.120 shop/frontend → 10.96.0.13:80 (shop/api) → shop/api-v9:8080 TRANSLATED (TCP connect)
 """
 
 from __future__ import annotations
@@ -38,14 +39,33 @@ def _head(record: Record, node: str) -> Text:
     text = Text()
     text.append(f"{_clock(record.time)} ", "dim")
     text.append(f"{node} " if node else "", "bold")
-    text.append(_end(record.source, record.ip.source, ports.source_port if ports else 0), "cyan")
+    text.append(_caller(record, ports.source_port if ports else 0), "cyan")
     text.append(" → ")
-    there = ports.destination_port if ports else 0
-    text.append(_end(record.destination, record.ip.destination, there), "cyan")
-    text.append(f" {record.verdict}", "bold red")
-    text.append(f" {record.traffic_direction.lower().removeprefix('traffic_direction_')}")
+    if record.dialled:
+        text.append(_dialled(record))
+    if not (record.dialled and record.verdict == "DROPPED"):  # then it went nowhere
+        text.append(" → " if record.dialled else "")
+        there = ports.destination_port if ports else 0
+        text.append(_end(record.destination, record.ip.destination, there), "cyan")
+    text.append(f" {record.verdict}", "bold red" if record.verdict == "DROPPED" else "bold green")
+    if not record.dialled:
+        text.append(f" {record.traffic_direction.lower().removeprefix('traffic_direction_')}")
     text.append(f" ({record.summary})", "dim")
     return text
+
+
+def _caller(record: Record, port: int) -> str:
+    if record.netns_cookie and not record.ip.source:
+        return f"network namespace {record.netns_cookie}"
+    if not record.ip.source and not record.source.pod_name:
+        return next((_HERE[label] for label in record.source.labels if label in _HERE), "?")
+    return _end(record.source, record.ip.source, port)
+
+
+def _dialled(record: Record) -> str:
+    """10.96.0.13:80 (shop/api)."""
+    service = record.destination_service
+    return f"{record.dialled} ({service.namespace}/{service.name})" if service else record.dialled
 
 
 def _why(record: Record) -> list[Text]:

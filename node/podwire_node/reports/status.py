@@ -27,6 +27,8 @@ class Status(msgspec.Struct, frozen=True):
     memory in MiB when this was written, which the file adds. transactions, repairs,
     failures: by table owner ("proxy", "policy", "guard", "masquerade", "host-ports"), since the
     start.
+    proxy_backend: what answers for Services at sockets now: nftables or ebpf; "" without component
+    proxy. proxy_fallback: why it is nftables, where ebpf was asked for.
     mtu: pods' MTU, 0 where the plugin finds it. letters: what was told to the API server, by what
     became of it.
     problems: objects that are not in force, each a sentence that names object and field, and
@@ -48,6 +50,8 @@ class Status(msgspec.Struct, frozen=True):
     components: tuple[str, ...] = ()
     pod_cidrs: tuple[str, ...] = ()
     mtu: int = 0
+    proxy_backend: str = ""
+    proxy_fallback: str = ""
     letters: dict[str, int] = {}
     problems: tuple[str, ...] = ()
 

@@ -57,6 +57,7 @@ class Summary:
         mine = self.mine
         tables = [part.work for part in self.parts if isinstance(part.work, Programmer)]
         in_sync = self.first_sync_done and all(part.work.in_sync for part in self.parts)
+        backend, why = next((each.backend() for each in self.parts if each.backend), ("", ""))
         return Status(
             node=self.config.node,
             pid=os.getpid(),
@@ -72,6 +73,8 @@ class Summary:
             components=tuple(self.config.components),
             pod_cidrs=mine.pod_cidrs if mine else (),
             mtu=self.pods.mtu,
+            proxy_backend=backend,
+            proxy_fallback=why,
             letters=dict(letters),
             problems=tuple(map(one_line, self._problems(mine)[:MAX_PROBLEMS])),
         )

@@ -41,7 +41,11 @@ class AgentConfig(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     cni_socket: str = ""
     cni_plugin: str = "podwire"
     cni_state_dir: str = "/run/podwire/cni"
-    proxy_mode: Literal["nftables"] = "nftables"
+    proxy_mode: Literal["nftables", "ebpf", "auto"] = "nftables"
+    ebpf_cgroup: str = ""
+    ebpf_folder: str = "/sys/fs/bpf/podwire"
+    ebpf_external: bool = False
+    stale_sockets: Literal["udp", "all", "none"] = "udp"
     detect_local_mode: LocalMode = "auto"
     cluster_cidr: tuple[str, ...] = ()
     pod_bridge_interface: str = ""

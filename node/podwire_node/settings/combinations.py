@@ -23,6 +23,8 @@ def contradictions(config: AgentConfig) -> Sequence[str]:
         found.append(
             "cniSocket: the plugin podwire asks this agent: give a path, or use podwire-cni"
         )
+    if config.ebpf_external and config.proxy_mode == "nftables":
+        found.append("ebpfExternal: needs proxyMode ebpf or auto, and it is nftables")
     return [*found, *_no_companion(config), *_mixed_nodeports(config)]
 
 
@@ -68,10 +70,12 @@ def _one_family(config: AgentConfig) -> Iterator[str]:
 
 
 def _unreachable(config: AgentConfig) -> Iterator[str]:
-    if any(_is_ipv6_loopback(each) for each in config.nodeport_addresses if "/" in each):
+    if config.proxy_mode == "nftables" and any(
+        _is_ipv6_loopback(each) for each in config.nodeport_addresses if "/" in each
+    ):
         yield (
-            "nodeportAddresses: ::1: the kernel translates nothing that comes from IPv6's "
-            "loopback: no NodePort answers there"
+            "nodeportAddresses: ::1: nftables translates nothing that comes from IPv6's "
+            "loopback: no NodePort answers there (in proxyMode ebpf, with localhost, it does)"
         )
 
 

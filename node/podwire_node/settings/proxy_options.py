@@ -7,7 +7,8 @@
                                  kube-proxy has it for a family of which nothing is said
     localhost, or 127.0.0.0/8    127.0.0.0/8; alone, nowhere else
 
-IPv6's ::1 is never served: the kernel translates nothing that comes from it.
+IPv6's ::1 is served at sockets alone (proxyMode ebpf), where 127.0.0.0/8 is: nftables translates
+nothing that comes from it.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from ipaddress import ip_network
 
 from podwire_core.family import FAMILIES, Family, family_of
+from podwire_ebpf.external import MASQUERADE_MARK, TRANSLATED_MARK
 from podwire_node.settings.agent_config import AgentConfig
 from podwire_node.settings.values import ALL, LOCALHOST, PRIMARY
 from podwire_proxy.options import Local, Options
@@ -31,6 +33,9 @@ def proxy_options(config: AgentConfig) -> Options:
         masquerade_all=config.masquerade_all,
         nodeport_addresses=tuple(_nodeports(config.nodeport_addresses)),
         localhost_nodeports=any(map(_is_localhost, config.nodeport_addresses)),
+        tcp_serving=config.stale_sockets == "all" and config.proxy_mode != "nftables",
+        masquerade_mark=MASQUERADE_MARK if config.ebpf_external else 0,
+        translated_mark=TRANSLATED_MARK if config.ebpf_external else 0,
     )
 
 

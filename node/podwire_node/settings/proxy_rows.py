@@ -7,9 +7,11 @@ from podwire_node.settings.values import (
     boolean,
     host_port,
     matching,
+    needed_path,
     networks,
     nodeport_addresses,
     one_of,
+    path,
     seconds,
     whole,
 )
@@ -27,11 +29,44 @@ _MOST = 2**31 - 1
 PROXY_ROWS = (
     Setting(
         "proxyMode",
-        one_of("nftables"),
-        "use nftables: ebpf is not in this version, and iptables and ipvs are kube-proxy's",
-        "What Services are made of.",
+        one_of("nftables", "ebpf", "auto"),
+        "use nftables, ebpf or auto: iptables and ipvs are kube-proxy's",
+        "What answers for Services: packets' rules; programs at sockets beside them (ebpf); or "
+        "these where they can be (auto).",
         _SERVICES,
-        "nftables",
+        "nftables|ebpf|auto",
+    ),
+    Setting(
+        "ebpfCgroup",
+        path,
+        "use an absolute path",
+        "The cgroup whose sockets are served; else the root of cgroup2's mount.",
+        _SERVICES,
+        "DIR",
+    ),
+    Setting(
+        "ebpfFolder",
+        needed_path,
+        "use an absolute path",
+        "Where programs and their maps are kept: a folder on bpffs, this agent's alone.",
+        _SERVICES,
+        "DIR",
+    ),
+    Setting(
+        "ebpfExternal",
+        boolean,
+        "use true or false",
+        "What comes from outside is answered by eBPF too, at the node's uplinks.",
+        _SERVICES,
+    ),
+    Setting(
+        "staleSockets",
+        one_of("udp", "all", "none"),
+        "use udp, all or none",
+        "Connected sockets that end when their endpoint goes, so that programs dial again (mode "
+        "ebpf).",
+        _SERVICES,
+        "udp|all|none",
     ),
     Setting(
         "detectLocalMode",

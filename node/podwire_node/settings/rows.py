@@ -179,8 +179,8 @@ SETTINGS = (
         "controlSocket",
         socket,
         f'use an absolute path of at most {MAX_SOCKET_BYTES} bytes, or ""',
-        "Answer `podwire observe`, `explain` and `policy audit` at this UNIX socket (component "
-        "policy).",
+        "Answer `podwire observe`, `explain`, `policy audit`, `dump` and `doctor` at this UNIX "
+        "socket (component policy, or proxyMode ebpf or auto).",
         _SAYS,
         "PATH",
     ),

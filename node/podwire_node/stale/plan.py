@@ -34,7 +34,7 @@ def plan(
     entries: Iterable[Entry], frontends: Frontends, local: frozenset[bytes]
 ) -> Iterator[Entry]:
     """The stale ones among the entries; local: where NodePorts answer, packed."""
-    vips, nodeports = _vips(frontends), _nodeports(frontends)
+    vips, nodeports = vips_of(frontends, Protocol.UDP), nodeports_of(frontends, Protocol.UDP)
     for entry in entries:
         serving = vips.get((entry.destination, entry.destination_port))
         if serving is None:
@@ -50,19 +50,25 @@ def has_nodeports(frontends: Frontends) -> bool:
     return any(each.is_nodeport for each in frontends)
 
 
-def _vips(frontends: Frontends) -> dict[tuple[bytes, int], frozenset[Backend]]:
+def vips_of(
+    frontends: Frontends, protocol: Protocol
+) -> dict[tuple[bytes, int], frozenset[Backend]]:
+    """Who serves an address, packed, and a port of it."""
     return {
         (packed(each.address, each.family), each.port): serving
         for each, serving in frontends.items()
-        if each.protocol is Protocol.UDP and not each.is_nodeport
+        if each.protocol is protocol and not each.is_nodeport
     }
 
 
-def _nodeports(frontends: Frontends) -> dict[tuple[Family, int], frozenset[Backend]]:
+def nodeports_of(
+    frontends: Frontends, protocol: Protocol
+) -> dict[tuple[Family, int], frozenset[Backend]]:
+    """Who serves a NodePort."""
     return {
         (each.family, each.port): serving
         for each, serving in frontends.items()
-        if each.protocol is Protocol.UDP and each.is_nodeport
+        if each.protocol is protocol and each.is_nodeport
     }
 
 

@@ -1,17 +1,13 @@
-"""A thread that makes the kernel forget stale UDP connections; the sync never waits for it.
+"""Making the kernel forget stale UDP connections, in a thread; the sync never waits for it.
 
-    submit(frontends) ─► backlog ─► anything lost? ─► read the table once ─► plan ─► delete
-                            ▲            no: done       a family at a time            │
-                            └───────── ConntrackError: said once, back-off ───────────┘
+    anything lost? ─► read the table once, a family at a time ─► plan ─► delete
 
-The table may hold millions of entries of others. It is read as it comes, none is kept, and while
-Services change all the time reading has its share of the time and no more (pace.py).
+The table may hold millions of entries of others. It is read as it comes, and none is kept.
 """
 
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
@@ -19,13 +15,11 @@ from ipaddress import ip_address, ip_network
 from itertools import takewhile
 from typing import NamedTuple
 
-from podwire_core.backoff import Backoff
 from podwire_core.conntrack import UDP, Conntrack
-from podwire_core.errors import ConntrackError
 from podwire_core.family import Family
-from podwire_node.pace import Pace
 from podwire_node.stale.addresses import Addresses
-from podwire_node.stale.backlog import Backlog, Step
+from podwire_node.stale.backlog import Step
+from podwire_node.stale.follower import Follower
 from podwire_node.stale.plan import Frontends, has_nodeports, plan
 
 log = logging.getLogger(__name__)
@@ -47,6 +41,8 @@ class StaleConnections:
     while nobody looked. Raises ConntrackError where connections cannot be listed at all.
     """
 
+    subject = "stale UDP connections"
+
     def __init__(
         self,
         ran: Callable[[Run], object] = lambda _: None,
@@ -55,14 +51,10 @@ class StaleConnections:
         self.runs = self.deleted_total = 0
         self.last_duration = 0.0
         self._ran, self._clock = ran, clock
-        self._backlog, self._pace, self._backoff = Backlog(), Pace(), Backoff()
-        self._complained = self._closed = self._busy = False
         self._nodeport_networks: tuple[str, ...] = ()
         self._answered: set[bytes] = set()
-        self._something = threading.Condition()
         self._open()
-        self._thread = threading.Thread(target=self._work, name="stale-connections", daemon=True)
-        self._thread.start()
+        self._follower = Follower(self, clock)
 
     def submit(self, frontends: Frontends, nodeport_networks: Sequence[str] = ()) -> None:
         """All UDP frontends with the endpoints that serve them, as they are in the kernel now.
@@ -70,23 +62,17 @@ class StaleConnections:
         nodeport_networks: where NodePorts answer, as far as this node has addresses in there.
         The mapping must not change any more. Returns at once.
         """
-        with self._something:
-            self._nodeport_networks = tuple(nodeport_networks)
-            self._backlog.put(frontends)
-            self._something.notify()
+        self._nodeport_networks = tuple(nodeport_networks)
+        self._follower.submit(frontends)
 
     @property
     def idle(self) -> bool:
         """Whether everything that was submitted has been compared."""
-        with self._something:
-            return not (self._backlog.waiting or self._busy)
+        return self._follower.idle
 
     def close(self) -> None:
         """Compare no more; what is being read is left where it is."""
-        with self._something:
-            self._closed = True
-            self._something.notify()
-        self._thread.join(0.5)
+        self._follower.close()
 
     def _open(self) -> None:
         with ExitStack() as stack:
@@ -96,61 +82,27 @@ class StaleConnections:
             stack.callback(self._addresses.close)
             self._sockets = stack.pop_all()
 
-    def _work(self) -> None:
-        with self._sockets:
-            while (step := self._next()) is not None:
-                failed = not self._compare(step)
-                with self._something:
-                    self._busy = False
-                    if failed:
-                        self._backlog.failed(step)
+    # ------------------------------------------------------------------ in the thread
 
-    def _next(self) -> Step | None:
-        """Wait for a step whose time has come; None when closed."""
-        with self._something:
-            while not self._closed:
-                wait = max(self._pace.until, self._backoff.until) - self._clock()
-                if not self._backlog.waiting:
-                    self._something.wait()
-                elif wait > 0:
-                    self._something.wait(wait)
-                else:
-                    self._busy = True
-                    return self._backlog.take()
-            return None
-
-    def _compare(self, step: Step) -> bool:
-        """Delete what is stale; whether all was compared."""
-        began = self._clock()
-        try:
-            targets = step.targets
-            if targets is not None:
-                self._forget(targets)
-        except (ConntrackError, OSError) as error:
-            self._failed(error)
-            return False
-        except Exception:  # the thread must live
-            log.exception("stale UDP connections")
-            self._backoff.failed(self._clock())
-            return False
-        else:
-            self._succeeded()
-            return True
-        finally:
-            self._pace.looked(began, self._clock())
-
-    def _forget(self, targets: Frontends) -> None:
+    def compare(self, step: Step, closed: Callable[[], bool]) -> None:
+        """See Comparison."""
+        targets = step.targets
+        if targets is None:
+            return
         local = self._nodeport_addresses() if has_nodeports(targets) else frozenset()
         began = self._clock()
         for family in sorted({each.family for each in targets}):
-            self._forget_of(family, targets, local)
+            self._forget_of(family, targets, local, closed)
         self.runs += 1
         self.last_duration = self._clock() - began
 
+    def end(self) -> None:
+        """See Comparison."""
+        self._sockets.close()
+
     def _nodeport_addresses(self) -> frozenset[bytes]:
         """Where NodePorts answer, or did: an address that moved away is in entries still."""
-        with self._something:
-            networks = [ip_network(each) for each in self._nodeport_networks]
+        networks = [ip_network(each) for each in self._nodeport_networks]
         there = {ip_address(each) for each in self._addresses.read()}
         there |= {each.network_address for each in networks if each.num_addresses == 1}
         self._answered |= {
@@ -158,26 +110,19 @@ class StaleConnections:
         }
         return frozenset(self._answered)
 
-    def _forget_of(self, family: Family, targets: Frontends, local: frozenset[bytes]) -> None:
+    def _forget_of(
+        self,
+        family: Family,
+        targets: Frontends,
+        local: frozenset[bytes],
+        closed: Callable[[], bool],
+    ) -> None:
         began = self._clock()
         with closing(self._conntrack.entries(family, UDP)) as entries:
-            wanted = takewhile(lambda _: not self._closed, entries)
+            wanted = takewhile(lambda _: not closed(), entries)
             deleted = self._conntrack.delete(plan(wanted, targets, local))
         seconds = self._clock() - began
         self.deleted_total += deleted
         if deleted:
             log.info("forgot %d stale UDP connections (%s, %.3f s)", deleted, family, seconds)
         self._ran(Run(family, seconds, deleted))
-
-    def _failed(self, error: Exception) -> None:
-        """Said once, until it works again."""
-        self._backoff.failed(self._clock())
-        if not self._complained:
-            log.warning("stale UDP connections stay: %s; trying again", error)
-        self._complained = True
-
-    def _succeeded(self) -> None:
-        if self._complained:
-            log.info("stale UDP connections can be forgotten again")
-        self._complained = False
-        self._backoff.succeeded()

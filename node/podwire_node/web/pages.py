@@ -6,7 +6,7 @@
                      /livez       200 while the proxy is well, else 503
     metrics          /metrics     Prometheus' text format
                      /healthz     ok
-                     /proxyMode   nftables
+                     /proxyMode   nftables or ebpf: what answers at sockets now
                      /configz     the configuration in force, JSON
 
 The metrics site answers GET and HEAD alone; the others any method, as kube-proxy's do.
@@ -85,12 +85,14 @@ def health_pages(health: HealthState, metrics: Metrics) -> Handler:
     return answer
 
 
-def metrics_pages(metrics: Metrics, mode: str, config: Mapping[str, object]) -> Handler:
+def metrics_pages(
+    metrics: Metrics, mode: Callable[[], str], config: Mapping[str, object]
+) -> Handler:
     """The metrics site. config: what /configz shows, as msgspec encodes it."""
     pages: dict[str, Callable[[], Answer]] = {
         "/metrics": lambda: Answer(HTTPStatus.OK, metrics.text(), CONTENT_TYPE),
         "/healthz": lambda: Answer(HTTPStatus.OK, b"ok"),
-        "/proxyMode": lambda: Answer(HTTPStatus.OK, mode.encode()),
+        "/proxyMode": lambda: Answer(HTTPStatus.OK, mode().encode()),
         "/configz": lambda: Answer(HTTPStatus.OK, msgspec.json.encode(config), JSON),
     }
 

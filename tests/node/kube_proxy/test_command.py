@@ -125,10 +125,10 @@ def test_flags_without_meaning_are_one_warning() -> None:
     assert warning == f"without meaning to podwire: {', '.join(IGNORED)}"
 
 
-@pytest.mark.parametrize("mode", ["iptables", "ipvs", "ebpf"])
-def test_another_mode_names_the_one_there_is(mode: str) -> None:
+@pytest.mark.parametrize("mode", ["iptables", "ipvs"])
+def test_another_mode_names_those_there_are(mode: str) -> None:
     (mistake,) = asked("--hostname-override=n", f"--proxy-mode={mode}").mistakes
-    assert mistake.startswith(f"--proxy-mode: proxyMode: '{mode}': use nftables: ebpf is not in")
+    assert mistake.startswith(f"--proxy-mode: proxyMode: '{mode}': use nftables, ebpf or auto")
 
 
 def test_mistakes_are_told_in_kube_proxys_words(tmp_path: Path) -> None:

@@ -122,3 +122,14 @@ def test_a_follower_hears_the_past_then_what_comes_then_what_it_missed() -> None
 
 def test_a_filter_of_nothing_wants_all() -> None:
     assert all(map(Wanted().matches, (TCP, UDP, PING, OUT)))
+
+
+def test_what_never_came_into_the_ring_is_counted_and_rings() -> None:
+    ring = Ring(4)
+    with ring.bell() as bell:
+        ring.lose(0)
+        ring.lose(3)
+        assert os.eventfd_read(bell) == 1
+    ring.lose(2)
+    assert ring.all().unseen == 5
+    assert ring.all().missed == 0

@@ -173,7 +173,9 @@ def test_every_answer_of_health_is_counted(state: HealthState) -> None:
 
 
 def test_the_metrics_site_has_four_pages() -> None:
-    page = metrics_pages(Metrics(), "nftables", {"proxyMode": "nftables", "cidrs": ("a", "b")})
+    page = metrics_pages(
+        Metrics(), lambda: "nftables", {"proxyMode": "nftables", "cidrs": ("a", "b")}
+    )
     assert page(Asked("GET", "/healthz")).body == b"ok"
     assert page(Asked("GET", "/proxyMode")).body == b"nftables"
     assert page(Asked("GET", "/configz")).body == b'{"proxyMode":"nftables","cidrs":["a","b"]}'
@@ -182,7 +184,7 @@ def test_the_metrics_site_has_four_pages() -> None:
 
 
 def test_the_metrics_site_is_only_read() -> None:
-    page = metrics_pages(Metrics(), "nftables", {})
+    page = metrics_pages(Metrics(), lambda: "nftables", {})
     assert page(Asked("HEAD", "/metrics")).status == HTTPStatus.OK
     refused = page(Asked("POST", "/metrics"))
     assert (refused.status, refused.headers) == (405, (("Allow", "GET, HEAD"),))
