@@ -134,3 +134,25 @@ def test_the_questions_own_mistakes_are_passed_on(lab: Lab) -> None:
     code, output = ask(lab, "node1", "policy", "audit", "/nowhere.yaml")
     assert code == 2
     assert "/nowhere.yaml: No such file" in output
+
+
+def test_the_doctor_looks_at_one_node_from_inside_it(lab: Lab) -> None:
+    code, output = ask(lab, "node1", "doctor", "--json")
+    rows = {row["name"]: row for row in json.loads(output)["checks"]}
+    assert code == 0, output
+    for name in ("forwarding", "agent", "agent's problems", "nftables"):
+        assert rows[name]["health"] == "ok", rows[name]
+    assert "node1" in rows["agent"]["seen"]
+    assert rows["canary IPv4"]["health"] == "not used", "nftables serves this lab"
+    code, output = ask(lab, "all", "doctor")
+    assert code == 2
+    assert "doctor looks at one node" in output
+
+
+def test_a_lab_of_nftables_has_no_maps_to_dump(lab: Lab) -> None:
+    code, output = ask(lab, "node1", "dump", "ebpf", "--folder", "/sys/fs/bpf/podwire-none")
+    assert code == 1
+    assert "no maps of this version are pinned" in output
+    code, output = ask(lab, "node1", "observe", "--type", "trace-sock", "--follow")
+    assert code == 1
+    assert "proxyMode is nftables, and has to be ebpf or auto" in output

@@ -88,6 +88,7 @@ def test_ten_pods_at_once_have_addresses_of_their_own(site: Site, cri: CriCtl) -
 def test_a_pod_whose_process_was_killed_leaves_nothing(site: Site, cri: CriCtl) -> None:
     pod = cri("runp", str(cri.pod("web")))
     site.machine.output("kill", "-9", cri.process(pod))
+    until("containerd has noticed", lambda: not cri.is_ready(pod))  # else both end the shim
     cri("rmp", "--force", pod)
     assert site.traces() == CLEAN
 

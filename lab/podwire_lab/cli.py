@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Sequence
 from contextlib import suppress
 from itertools import chain
 from pathlib import Path
@@ -17,6 +16,7 @@ from pathlib import Path
 import click
 import msgspec
 
+from podwire_lab.cli_agents import agent, ask
 from podwire_lab.cli_manifests import apply, delete, kubectl
 from podwire_lab.console import (
     Commands,
@@ -30,21 +30,21 @@ from podwire_lab.console import (
     paths_argument,
     print_json,
     progress,
+    proxy_mode_option,
     proxy_option,
     show,
     tell_errors,
+    tell_unheard,
     terminal,
     valid_name,
     zones_option,
 )
 from podwire_lab.folders import Folders
 from podwire_lab.follow import follow as follow_log
-from podwire_lab.machine import cluster, daemons
+from podwire_lab.machine import cluster
 from podwire_lab.overview import Lookout, look
-from podwire_lab.topology import Lab, LabNode, Proxy, plan_lab
+from podwire_lab.topology import Proxy, ProxyMode, plan_lab
 from podwire_lab.visit import visit
-
-_NO_ANSWER = 2  # of `ask`; 1 would say that something is denied
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -63,7 +63,7 @@ def lab() -> None:
     """
 
 
-for _command in (apply, delete, kubectl):
+for _command in (apply, delete, kubectl, agent, ask):
     lab.add_command(_command)
 
 
@@ -79,6 +79,7 @@ for _command in (apply, delete, kubectl):
 )
 @kubernetes_option
 @proxy_option
+@proxy_mode_option
 @zones_option
 @name_option
 @json_option
@@ -88,6 +89,7 @@ def up(  # noqa: PLR0913 - an argument an option, which is click's way
     nodes: int,
     timeout: float,
     proxy: Proxy,
+    proxy_mode: ProxyMode,
     zones: tuple[str, ...],
     paths: tuple[Path, ...],
     *,
@@ -107,8 +109,12 @@ def up(  # noqa: PLR0913 - an argument an option, which is click's way
       podwire lab up --nodes 4 --zones a,b       two nodes in each zone
       podwire lab up --kubernetes examples/shop  with Kubernetes' own control plane
       podwire lab up --kubernetes --proxy kube-proxy examples/shop
+      podwire lab up --proxy-mode ebpf examples/shop      Services answered at connect()
     """
-    planned = plan_lab(name, nodes, kubernetes=kubernetes, proxy=proxy, zones=zones)
+    planned = plan_lab(
+        name, nodes, kubernetes=kubernetes, proxy=proxy, proxy_mode=proxy_mode, zones=zones
+    )
+    tell_unheard(planned, planned.nodes)
     with progress() as say:
         try:
             raised = cluster.up(planned, paths, timeout=timeout, say=say)
@@ -189,8 +195,9 @@ def draw(name: str) -> None:
 )
 @click.option("--name", default="demo", show_default=True, callback=valid_name, help="Which lab.")
 @kubernetes_option
+@proxy_mode_option
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
-def demo(name: str, nodes: int, folder: Path, *, kubernetes: bool) -> None:
+def demo(name: str, nodes: int, folder: Path, proxy_mode: ProxyMode, *, kubernetes: bool) -> None:
     """Show a cluster from every side: Services, policies, one packet's journey.
 
     FOLDER holds the shop's manifests (examples/shop). Everything is taken down at the end.
@@ -200,10 +207,12 @@ def demo(name: str, nodes: int, folder: Path, *, kubernetes: bool) -> None:
     Examples:
       podwire lab demo examples/shop
       podwire lab demo --kubernetes examples/shop    on Kubernetes' own control plane
+      podwire lab demo --proxy-mode ebpf examples/shop
     """
     from podwire_lab.show import demo as show  # noqa: PLC0415 - needed by this command alone
 
-    if not show.run(plan_lab(name, nodes, kubernetes=kubernetes), folder, terminal()):
+    planned = plan_lab(name, nodes, kubernetes=kubernetes, proxy_mode=proxy_mode)
+    if not show.run(planned, folder, terminal()):
         sys.exit(1)
 
 
@@ -303,77 +312,3 @@ def logs(
         raise click.ClickException(f"pod {found.name} has written nothing: it has not started")
     with log.open("rb") as file:
         shutil.copyfileobj(file, sys.stdout.buffer)
-
-
-# ------------------------------------------------------------------------------------ agents
-
-
-@lab.command()
-@click.argument("action", type=click.Choice(["restart", "stop", "start"]))
-@name_option
-@click.argument("node")
-def agent(name: str, action: str, node: str) -> None:
-    """Restart, stop or start a node's agent; its rules stay in force meanwhile.
-
-    \b
-    Examples:
-      podwire lab agent restart node1
-      podwire lab agent stop node2
-    """
-    running = load(name)
-    where = _node(running, node)
-    if action == "start" and (pid := daemons.agent_pid(running, where)):
-        raise click.ClickException(f"the agent of {node} runs already (process {pid})")
-    if action == "stop":
-        stopped = daemons.stop_agent(running, where)
-        click.echo(f"agent of {node} {'stopped' if stopped else 'was not running'}")
-    else:
-        pid = cluster.restart_agent(running, node)
-        click.echo(f"agent of {node} started (process {pid})")
-
-
-@lab.command(context_settings={"ignore_unknown_options": True})
-@name_option
-@click.argument("nodes", metavar="NODE[,NODE…]|all")
-@click.argument("question", nargs=-1, required=True, type=click.UNPROCESSED)
-def ask(name: str, nodes: str, question: tuple[str, ...]) -> None:
-    """Ask a node's agent, or several: explain, observe, policy audit.
-
-    These are commands of `podwire`, sent to the agents of these nodes; the exit code is passed on.
-    A node knows what it dropped itself: `all` has every drop of the lab, by time. Of `explain` all
-    those answer that have one of the ends, of `policy audit` all.
-
-    \b
-    Examples:
-      podwire lab ask all observe --follow
-      podwire lab ask all explain shop/frontend shop/api:80
-      podwire lab ask node1,node2 policy audit deny.yaml
-    """
-    running = load(name)
-    meant = running.nodes if nodes == "all" else [_node(running, n) for n in nodes.split(",")]
-    sockets = [str(daemons.agent_socket(running, each)) for each in _with_agents(running, meant)]
-    options = [word for socket in sockets for word in ("--socket", socket)]
-    argv = [*daemons.podwire_argv(), *question, *options]
-    sys.stdout.flush()
-    os.execvp(argv[0], argv)  # noqa: S606 - a list, no shell
-
-
-def _with_agents(running: Lab, nodes: Sequence[LabNode]) -> list[LabNode]:
-    """Those whose agent runs; the others are told of."""
-    gone = daemons.without_agent(running)
-    asleep = [each.name for each in nodes if each in gone]
-    for each in asleep:
-        start = f"`podwire lab agent start {each} --name {running.name}`"
-        click.echo(f"the agent of {each} does not run, and is not asked: {start}", err=True)
-    if len(asleep) == len(nodes):
-        sys.exit(_NO_ANSWER)
-    return [each for each in nodes if each not in gone]
-
-
-def _node(running: Lab, name: str) -> LabNode:
-    try:
-        return running.node(name)
-    except KeyError:
-        known = ", ".join(each.name for each in running.nodes)
-        sentence = f"lab {running.name!r} has no node {name!r}: it has {known}"
-        raise click.ClickException(sentence) from None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -18,11 +18,11 @@ from podwire_core.errors import FeedError, ObjectError, PodwireError
 from podwire_lab import applied
 from podwire_lab.folders import Folders
 from podwire_lab.lookup import find_pod
-from podwire_lab.machine import cluster, links, requirements
+from podwire_lab.machine import cluster, daemons, links, requirements
 from podwire_lab.machine.processes import ProcessesError
 from podwire_lab.overview import Lookout
 from podwire_lab.show import tables
-from podwire_lab.topology import Lab, Proxy, plan_lab
+from podwire_lab.topology import Lab, LabNode, Proxy, ProxyMode, plan_lab
 from podwire_lab.workloads import LabPod
 
 _EXPECTED = (
@@ -122,6 +122,22 @@ proxy_option = click.option(
 )
 
 
+def _as_proxy_mode(_: click.Context, __: click.Parameter, value: str) -> ProxyMode:
+    return ProxyMode(value)
+
+
+proxy_mode_option = click.option(
+    "--proxy-mode",
+    type=click.Choice([each.value for each in ProxyMode]),
+    default=ProxyMode.NFTABLES.value,
+    envvar="PODWIRE_PROXY_MODE",
+    show_default=True,
+    show_envvar=True,
+    callback=_as_proxy_mode,
+    help="How podwire serves Services: ebpf answers them at connect(), auto where it can.",
+)
+
+
 def load(name: str) -> Lab:
     """The lab of that name; a sentence with what to do when there is none."""
     try:
@@ -183,3 +199,10 @@ def progress() -> Iterator[Callable[[str], None]]:
     console = terminal(stderr=True)
     with console.status("…") as line:
         yield line.update
+
+
+def tell_unheard(running: Lab, nodes: Iterable[LabNode]) -> None:
+    """Name variables of our environment that the lab overrides."""
+    for each in nodes:
+        for name, value in daemons.unheard(running, each).items():
+            click.echo(f"{each.name}: {name} is not heard, its lab has {value}", err=True)

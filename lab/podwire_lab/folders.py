@@ -9,6 +9,7 @@
     │                                cni-conf/ (the CNI configuration that the agent writes),
     │                                control/ (the socket where it answers questions)
     ├── pods/NS.NAME/                CONTAINER.log, resolv.conf, hosts
+    ├── bpf/NODE/                    a bpffs: the programs and maps of the node's agent, if any
     ├── problems.json                what of all this cannot be used
     ├── kubernetes/                  certificates, kubeconfigs and logs of a real control plane
     └── controller.log               or mirror.log
@@ -65,6 +66,11 @@ class Folders:
     def kubernetes(self) -> Path:
         """A real control plane's files."""
         return self.root / "kubernetes"
+
+    @property
+    def bpf(self) -> Path:
+        """Where a bpffs is mounted, if the nodes' agents serve sockets."""
+        return self.root / "bpf"
 
     def node(self, name: str) -> Path:
         """A node's logs and state."""

@@ -40,17 +40,24 @@ class AgentStatus(msgspec.Struct, frozen=True):
     problems: tuple[str, ...] = ()
     in_sync: bool = False
     waiting: tuple[str, ...] = ()
+    proxy_backend: str = ""  # what serves Services to the node's sockets: nftables, ebpf
+    proxy_fallback: str = ""  # why it is nftables, where ebpf or auto is wanted
 
     @property
     def sentences(self) -> tuple[str, ...]:
         """What is wrong, and what it waits for unless a problem says so already."""
         waits = (f"waits for {each}" for each in self.waiting if not self._tells(each))
-        return (*self.problems, *waits)
+        why = self.proxy_fallback
+        falls = f"nftables answers for Services: {why}" if why and not self._says(why) else ""
+        return (*self.problems, *filter(None, [falls]), *waits)
+
+    def _says(self, reason: str) -> bool:
+        return any(reason in problem for problem in self.problems)
 
     def _tells(self, waiting: str) -> bool:
         """Whether a problem has the reason, which follows what is waited for."""
         reason = waiting.partition(": ")[2]
-        return bool(reason) and any(reason in problem for problem in self.problems)
+        return bool(reason) and self._says(reason)
 
 
 class ProgramRow(msgspec.Struct, frozen=True):

@@ -51,6 +51,14 @@ class Proxy(StrEnum):
     KUBE_PROXY_IPTABLES = "kube-proxy-iptables"
 
 
+class ProxyMode(StrEnum):
+    """What answers for Services on the lab's nodes, where podwire serves them."""
+
+    NFTABLES = "nftables"
+    EBPF = "ebpf"  # programs at sockets, and nftables for what they leave
+    AUTO = "auto"  # these where the kernel has what they need
+
+
 class Lab(msgspec.Struct, frozen=True):
     """A lab. `fabric` is the namespace that holds the bridge between the nodes.
 
@@ -65,6 +73,7 @@ class Lab(msgspec.Struct, frozen=True):
     gateways: tuple[str, str] = (str(FABRIC_V4[1]), str(FABRIC_V6[1]))
     kubernetes: bool = False
     proxy: Proxy = Proxy.PODWIRE
+    proxy_mode: ProxyMode = ProxyMode.NFTABLES
 
     def node(self, name: str) -> LabNode:
         """A node by its name. Raises KeyError."""
@@ -87,13 +96,14 @@ def plan_lab(
     *,
     kubernetes: bool = False,
     proxy: Proxy = Proxy.PODWIRE,
+    proxy_mode: ProxyMode = ProxyMode.NFTABLES,
     zones: Sequence[str] = (),
 ) -> Lab:
     """The lab of that name with node1 … nodeN, which stand in the zones in turn.
 
     Raises ValueError for a name that is no DNS label of at most 20 characters, for a number
-    of nodes outside 1…200 (a node takes one address of the fabric's /24), and for a
-    kube-proxy that would have no API server to ask.
+    of nodes outside 1…200 (a node takes one address of the fabric's /24), for a kube-proxy
+    that would have no API server to ask, and for one in a mode of ours.
     """
     if not _NAME.fullmatch(name):
         raise ValueError(f"lab name {name!r}: use at most 20 of a-z, 0-9 and -")
@@ -101,6 +111,8 @@ def plan_lab(
         raise ValueError(f"{nodes} nodes: a lab has 1 to {MAX_NODES}")
     if proxy is not Proxy.PODWIRE and not kubernetes:
         raise ValueError(f"proxy {proxy}: it needs a real control plane, add --kubernetes")
+    if proxy is not Proxy.PODWIRE and proxy_mode is not ProxyMode.NFTABLES:
+        raise ValueError(f"proxy mode {proxy_mode}: it is podwire's, leave --proxy {proxy} away")
     prefix = netns_prefix(name)
     v4 = list(CLUSTER_V4.subnets(new_prefix=24))
     return Lab(
@@ -118,6 +130,7 @@ def plan_lab(
         ),
         kubernetes=kubernetes,
         proxy=proxy,
+        proxy_mode=proxy_mode,
     )
 
 

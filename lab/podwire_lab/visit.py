@@ -11,7 +11,7 @@ import msgspec
 from podwire_core.errors import PodwireError
 from podwire_lab.folders import Folders
 from podwire_lab.lookup import find_pod
-from podwire_lab.machine import processes
+from podwire_lab.machine import cgroups, processes
 from podwire_lab.overview import Lookout
 from podwire_lab.report import ContainerReport, PodReport
 from podwire_lab.topology import Lab
@@ -37,7 +37,8 @@ def visit(lab: Lab, pod: LabPod, container: str | None = None) -> Visit:
     mark = "/".join((lab.name, *pod.name, pod.metadata.uid, row.name))
     if environment.get(processes.CONTAINER) != mark:
         raise NotRunning(f"container {row.name} of pod {pod.name} does not run")
-    return Visit(processes.enter(row.pid), environment)
+    cgroup = cgroups.enter(lab, lab.node(pod.spec.node_name))
+    return Visit((*cgroup, *processes.enter(row.pid)), environment)
 
 
 def run(

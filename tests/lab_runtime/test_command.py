@@ -49,6 +49,7 @@ def test_what_the_host_lacks_is_stood_in_for_on_all_ports(container: dict[str, A
 def test_the_lab_s_dns_gets_the_objects() -> None:
     words, tells = argv(command=["podwire-lab-dns"])
     assert words[1:] == (
+        "-P",
         "-m",
         "podwire_lab.programs.dns",
         "--objects",

@@ -170,7 +170,7 @@ def plugin_argv(kind: str, path: str) -> list[str]:
     if found:
         return [found]
     if kind == "podwire-cni":
-        return [sys.executable, "-m", "podwire_cni.plugin"]
+        return [sys.executable, "-P", "-m", "podwire_cni.plugin"]
     raise CniError(f"no plugin {kind!r} in {path}")
 
 

@@ -38,7 +38,7 @@ def argv_of(
     command = container.command or ()
     if command[:1] == (DNS_COMMAND,):
         tell = ("--objects", str(objects), "--ready-fd", str(processes.TELL_FD))
-        return (sys.executable, "-m", "podwire_lab.programs.dns", *tell), True
+        return (sys.executable, "-P", "-m", "podwire_lab.programs.dns", *tell), True
     if runs_own_command(container, which):
         words = (*command, *(container.args or ()))
         return tuple(expand(word, environment) for word in words), False

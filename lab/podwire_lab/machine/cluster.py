@@ -28,7 +28,7 @@ from podwire_lab.kubernetes import bootstrap, plane
 from podwire_lab.kubernetes import proxy as kube_proxy
 from podwire_lab.kubernetes.applying import Sourced
 from podwire_lab.kubernetes.settled import Versions
-from podwire_lab.machine import daemons, links, namespaces, processes, requirements
+from podwire_lab.machine import cgroups, daemons, links, namespaces, processes, requirements
 from podwire_lab.machine.readiness import NotReady, Say, silent, wait, wait_until_ready
 from podwire_lab.overview import Lookout, Overview
 from podwire_lab.topology import Lab, Proxy, netns_prefix, plan_lab
@@ -157,6 +157,7 @@ def _make(raising: _Raising, manifests: Sequence[Manifest], documents: Sequence[
     lab, where = raising.lab, raising.where
     where.fill(lab)
     with raising.phase(f"making {len(lab.nodes)} nodes"):
+        cgroups.make(lab)
         links.make_fabric(lab)
         if lab.kubernetes:  # it takes seconds to begin, so it begins first
             raising.started |= bootstrap.start_servers(lab)
@@ -237,8 +238,9 @@ def down(name: str, say: Say = silent) -> Removed:
             break
     root = Folders.of(name).root
     there = root.exists()
+    kept = cgroups.remove(name)
     shutil.rmtree(root, ignore_errors=True)  # twice at once is fine: it is looked at below
-    left = [*namespaces.named(prefix), *([str(root)] if root.exists() else [])]
+    left = [*namespaces.named(prefix), *kept, *([str(root)] if root.exists() else [])]
     if left:
         raise NotDown(f"of lab {name!r} this is still there: {', '.join(left)}; try it again")
     return Removed(ended, tuple(sorted(names)), there)

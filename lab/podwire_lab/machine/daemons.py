@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from podwire_lab.folders import Folders
-from podwire_lab.machine import namespaces, processes
+from podwire_lab.machine import cgroups, namespaces, processes
 from podwire_lab.topology import Lab, LabNode, Proxy
 
 _GRACE = 5.0
@@ -26,14 +26,14 @@ _PROXIES = {"http_proxy", "https_proxy", "all_proxy"}
 
 def start_controller(lab: Lab) -> int:
     """The control plane, beside the fabric; its process id."""
-    argv = (sys.executable, "-m", "podwire_lab.control.controller", "--lab", lab.name)
+    argv = (sys.executable, "-P", "-m", "podwire_lab.control.controller", "--lab", lab.name)
     log = Folders.of(lab.name).root / "controller.log"
     return start(argv, lab.fabric, f"{lab.name}/controller", log)
 
 
 def start_mirror(lab: Lab) -> int:
     """What writes a real API server's objects where the controller would; its process id."""
-    argv = (sys.executable, "-m", "podwire_lab.kubernetes.mirror", "--lab", lab.name)
+    argv = (sys.executable, "-P", "-m", "podwire_lab.kubernetes.mirror", "--lab", lab.name)
     return start(argv, lab.fabric, f"{lab.name}/mirror", Folders.of(lab.name).root / "mirror.log")
 
 
@@ -41,6 +41,7 @@ def start_runner(lab: Lab, node: LabNode) -> int:
     """A node's runner; its process id."""
     argv = (
         sys.executable,
+        "-P",
         "-m",
         "podwire_lab.kubelet.runner",
         "--lab",
@@ -49,14 +50,14 @@ def start_runner(lab: Lab, node: LabNode) -> int:
         node.name,
     )
     log = Folders.of(lab.name).node(node.name) / "runner.log"
-    return start(argv, node.netns, _role(lab, "runner", node), log)
+    return _start_on(lab, node, argv, "runner", log)
 
 
 def start_agent(lab: Lab, node: LabNode) -> int:
     """A node's agent; its process id. What an earlier one said of itself is forgotten first."""
     agent_status(lab, node).unlink(missing_ok=True)
     argv = agent_argv(lab, node)
-    return start(argv, node.netns, _role(lab, "agent", node), _agent_log(lab, node))
+    return _start_on(lab, node, argv, "agent", _agent_log(lab, node))
 
 
 def agent_argv(lab: Lab, node: LabNode) -> tuple[str, ...]:
@@ -64,6 +65,8 @@ def agent_argv(lab: Lab, node: LabNode) -> tuple[str, ...]:
     status = str(agent_status(lab, node))
     socket = ("--control-socket", str(agent_socket(lab, node)))
     common = (*podwire_argv(), "agent", "--node", node.name, "--status", status, *socket)
+    for name, value in own_settings(lab, node).items():
+        common += (f"--{name.removeprefix('PODWIRE_').lower().replace('_', '-')}", value)
     folders = Folders.of(lab.name)
     if not lab.kubernetes:
         return (*common, "--feed", str(folders.objects))
@@ -75,6 +78,24 @@ def agent_argv(lab: Lab, node: LabNode) -> tuple[str, ...]:
         *("--cni-state-dir", str(own / "cni")),
         *(() if lab.proxy is Proxy.PODWIRE else ("--components", "cni,policy")),
     )
+
+
+def own_settings(lab: Lab, node: LabNode) -> dict[str, str]:
+    """What the lab decides of how Services are served, by environment variable.
+
+    Else an agent would take the mode from our environment, and the machine's cgroup and bpffs.
+    """
+    found = {"PODWIRE_PROXY_MODE": lab.proxy_mode.value}
+    if cgroups.has(lab):  # else nothing, or auto: the agent says why it does without
+        found["PODWIRE_EBPF_CGROUP"] = str(cgroups.of(lab, node))
+        found["PODWIRE_EBPF_FOLDER"] = str(cgroups.folder(lab, node))
+    return found
+
+
+def unheard(lab: Lab, node: LabNode) -> dict[str, str]:
+    """Variables of our environment that the lab overrides, with what it has in their place."""
+    own = own_settings(lab, node)
+    return {name: own[name] for name in own if os.environ.get(name, own[name]) != own[name]}
 
 
 def stop_agent(lab: Lab, node: LabNode) -> int:
@@ -140,7 +161,7 @@ def last_line(log: Path, prefer: Callable[[str], bool] = lambda _: True) -> str:
 def podwire_argv() -> tuple[str, ...]:
     """The `podwire` command beside this interpreter, else its module."""
     found = shutil.which("podwire", path=str(Path(sys.executable).parent))
-    return (found,) if found else (sys.executable, "-m", "podwire_node")
+    return (found,) if found else (sys.executable, "-P", "-m", "podwire_node")
 
 
 def _agent_log(lab: Lab, node: LabNode) -> Path:
@@ -155,10 +176,22 @@ def _pid(role: str) -> int:
     return processes.marked(processes.ROLE).get(role, 0)
 
 
-def start(argv: Sequence[str], netns: str, role: str, log: Path) -> int:
-    """Start a program in a namespace, marked with its role; its process id. Raises OSError."""
+def _start_on(lab: Lab, node: LabNode, argv: Sequence[str], what: str, log: Path) -> int:
+    """Start a program on a node; what it starts is there, too."""
+    before = cgroups.enter(lab, node)
+    return start(argv, node.netns, _role(lab, what, node), log, before=before)
+
+
+def start(
+    argv: Sequence[str], netns: str, role: str, log: Path, *, before: Sequence[str] = ()
+) -> int:
+    """Start a program in a namespace, marked with its role; its process id. Raises OSError.
+
+    before: words that lead elsewhere still (cgroups.enter).
+    """
     enter = ("nsenter", f"--net={namespaces.path(netns)}", "--wd=/", "--")
-    return processes.spawn((*enter, *argv), {**environment(), processes.ROLE: role}, log)
+    words = (*before, *enter, *argv)
+    return processes.spawn(words, {**environment(), processes.ROLE: role}, log)
 
 
 def environment() -> dict[str, str]:

@@ -13,8 +13,8 @@ from podwire_core.nft.kernel import Kernel
 from podwire_core.nft.owner import Owner
 from podwire_core.snapshot import Snapshot
 from podwire_lab.kubernetes import programs
-from podwire_lab.machine import links, namespaces
-from podwire_lab.topology import Lab, Proxy
+from podwire_lab.machine import cgroups, links, namespaces
+from podwire_lab.topology import Lab, Proxy, ProxyMode
 from podwire_policy.policies import Policies
 from podwire_proxy.services import Services
 
@@ -57,6 +57,8 @@ def check(lab: Lab | None = None) -> None:
         raise
     except Exception as error:  # pyroute2's errors have no common base below this
         raise Unmet(f"the kernel refuses a namespace with a bridge and a veth: {error}") from error
+    if lab is not None and lab.proxy_mode is ProxyMode.EBPF and cgroups.mount() is None:
+        raise Unmet("cgroup2 is not mounted: run `mount -t cgroup2 cgroup2 /sys/fs/cgroup`")
     if lab is not None and lab.kubernetes:
         _check_kubernetes(lab)
 

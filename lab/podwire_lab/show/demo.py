@@ -27,14 +27,14 @@ from podwire_core.objects import ObjectName, Protocol
 from podwire_core.snapshot import Snapshot
 from podwire_lab import changes
 from podwire_lab.lookup import find_pod
-from podwire_lab.machine import cluster, daemons, namespaces
+from podwire_lab.machine import cgroups, cluster, daemons, namespaces
 from podwire_lab.machine.readiness import wait_until_ready
 from podwire_lab.overview import Lookout, Overview
 from podwire_lab.show import reachability
 from podwire_lab.show.draw import draw_topology
 from podwire_lab.show.journey import Leg, journey
 from podwire_lab.show.reach_table import ReachTable
-from podwire_lab.topology import Lab
+from podwire_lab.topology import Lab, ProxyMode
 from podwire_lab.workloads import LabPod, LabService
 
 POLICIES = "policies.yaml"
@@ -95,8 +95,7 @@ class Demo:
         client, service = self._pod(FRONTEND), snapshot.get(LabService, API)
         address = service.cluster_ips[0] if service else ""
         with self._chapter(f"{REQUESTS} requests from a frontend to {API} at {address}:80"):
-            netns = namespaces.pod_netns(self.lab.name, *client.name)
-            answers = reachability.probe(netns, [("tcp", address, 80)] * REQUESTS)
+            answers = self._dial(client, [("tcp", address, 80)] * REQUESTS)
             counts = Counter(_answering_pod(line) for outcome, line in answers)
             most = max(counts.values())
             for pod, count in sorted(counts.items()):
@@ -131,7 +130,8 @@ class Demo:
             pod = self._pod(client)
             title = f"One packet's journey: {pod.name} → Service {service}, port {port}"
             with self._chapter(title):
-                legs = journey(reachability.as_agents_see(self.lab), pod.name, service, port)
+                agents = reachability.as_agents_see(self.lab)
+                legs = journey(agents, pod.name, service, port, sockets=self._sockets)
                 self.console.print(_told(legs))
                 self._check(pod, service, port, legs[-1])
             if legs[-1].end is Fate.DROP:
@@ -140,8 +140,7 @@ class Demo:
     def _check(self, pod: LabPod, service: ObjectName, port: int, last: Leg) -> None:
         wanted = self._snapshot().get(LabService, service)
         address = wanted.cluster_ips[0] if wanted else ""
-        netns = namespaces.pod_netns(self.lab.name, *pod.name)
-        ((outcome, _),) = reachability.probe(netns, [(Protocol.TCP.nft, address, port)])
+        ((outcome, _),) = self._dial(pod, [(Protocol.TCP.nft, address, port)])
         expected = {Fate.ACCEPT: "answered", Fate.DROP: "silent", Fate.REJECT: "refused"}
         if last.end is None or outcome != expected[last.end]:
             self.differences += 1
@@ -198,6 +197,17 @@ class Demo:
         with Lookout(self.lab) as lookout:
             lookout.look()
             return lookout.snapshot
+
+    @property
+    def _sockets(self) -> bool:
+        """Whether connect() is answered: where auto found all it needs, too."""
+        return all(row.agent.proxy_backend == ProxyMode.EBPF for row in self._look().nodes)
+
+    def _dial(self, pod: LabPod, targets: Sequence[tuple[str, str, int]]) -> list[tuple[str, str]]:
+        """Dial as the pod itself would: from its namespace, and its node's cgroup."""
+        netns = namespaces.pod_netns(self.lab.name, *pod.name)
+        before = cgroups.enter(self.lab, self.lab.node(pod.spec.node_name))
+        return reachability.probe(netns, targets, before=before)
 
     def _pod(self, name: str) -> LabPod:
         return find_pod(name, self._snapshot().all(LabPod))

@@ -20,7 +20,7 @@ from rich.text import Text
 from podwire_core.objects import ObjectName
 from podwire_core.snapshot import Snapshot
 from podwire_lab.overview import pod_cidrs, ready_endpoints
-from podwire_lab.topology import Lab, LabNode
+from podwire_lab.topology import Lab, LabNode, ProxyMode
 from podwire_lab.workloads import LabEndpointSlice, LabPod, LabService
 
 PODS_PER_NODE = 12
@@ -82,6 +82,8 @@ def _content(lab: Lab, node: LabNode, snapshot: Snapshot) -> list[list[Text]]:
         rows.append(Text(f"… and {len(here) - PODS_PER_NODE} more", "dim"))
     cidrs = pod_cidrs(lab, node, snapshot)
     facts = [*zip_longest(["node"], node.ips), *zip_longest(["pods"], cidrs)]
+    if lab.proxy_mode is not ProxyMode.NFTABLES:
+        facts.append(("proxy", lab.proxy_mode.value))
     return [
         [Text.assemble((f"{word or '':<6}", "dim"), value or "") for word, value in facts],
         rows,

@@ -6,7 +6,7 @@ nothing here knows what a Service or a policy does, it only tells what each rule
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from podwire_core.family import Family, family_of
@@ -14,8 +14,13 @@ from podwire_core.nft.packet import Packet
 from podwire_core.nft.tracer import Fate, Ruleset, Step, Trace, trace
 from podwire_core.objects import Node, ObjectName, Pod, Protocol, Service
 from podwire_core.snapshot import Snapshot
+from podwire_ebpf.records import Frontend, FrontendKey
 from podwire_policy.policies import Policies
 from podwire_proxy.services import Services
+from podwire_proxy.sockets import Sockets
+
+_TCP = 6
+Frontends = Mapping[FrontendKey, Frontend | None]
 
 
 @dataclass(frozen=True)
@@ -31,14 +36,18 @@ class Leg:
 class _World:
     snapshot: Snapshot
     rulesets: dict[str, Ruleset]
+    frontends: dict[str, Frontends]
 
 
-def journey(agents: Snapshot, source: ObjectName, service: ObjectName, port: int) -> list[Leg]:
+def journey(
+    agents: Snapshot, source: ObjectName, service: ObjectName, port: int, *, sockets: bool = False
+) -> list[Leg]:
     """The way of a TCP connection's first packet from a pod to a Service's port.
 
-    agents: the objects as the agents see them. Of several endpoints, one on another node is
-    chosen, because that way is longer. Raises LookupError when the pod or the Service is not
-    there, or the pod has no address of the Service's family.
+    agents: the objects as the agents see them. sockets: connect() is answered on every node.
+    Of several endpoints, one on another node is chosen, because that way is longer.
+    Raises LookupError when the pod or the Service is not there, or the pod has no address of the
+    Service's family.
     """
     pod, wanted = agents.get(Pod, source), agents.get(Service, service)
     if pod is None or wanted is None or not wanted.cluster_ips:
@@ -48,24 +57,36 @@ def journey(agents: Snapshot, source: ObjectName, service: ObjectName, port: int
     if address is None:
         raise LookupError(f"pod {source} has no {family} address to dial {service} from")
     packet = Packet(family, address, wanted.cluster_ips[0], "tcp", port)
-    return list(_legs(_world(agents), pod, service, packet))
+    return list(_legs(_world(agents, sockets=sockets), pod, service, packet))
 
 
-def _world(agents: Snapshot) -> _World:
+def _world(agents: Snapshot, *, sockets: bool) -> _World:
     """What every node's agent wants in its kernel."""
-    rulesets = {}
+    rulesets: dict[str, Ruleset] = {}
+    frontends: dict[str, Frontends] = {}
     for node in agents.all(Node):
-        services, policies = Services(node.metadata.name), Policies(node.metadata.name)
+        answered = Sockets()
+        services = Services(node.metadata.name, sockets=answered)
+        policies = Policies(node.metadata.name)
         services.update(agents, agents.changes())
         policies.update(agents, agents.changes())
         wanted = [*services.wanted.values(), *policies.wanted.values()]
         rulesets[node.metadata.name] = Ruleset(wanted, node.internal_ips)
-    return _World(agents, rulesets)
+        frontends[node.metadata.name] = answered.take().frontends if sockets else {}
+    return _World(agents, rulesets, frontends)
 
 
 def _legs(world: _World, pod: Pod, service: ObjectName, packet: Packet) -> Iterator[Leg]:
     here = pod.spec.node_name
-    yield from _departure(pod, service, packet)
+    yield from _departure(service, packet)
+    dialled, packet = packet, _connected(world, here, packet)
+    if packet != dialled:
+        yield Leg(
+            "the pod",
+            f"connect() is answered there: a program at the socket puts {_spelled(packet)} in "
+            "its place, before a packet is made",
+        )
+    yield from _road(pod, packet.family)
     way = _longest(world, here, trace(world.rulesets[here], packet))
     yield from _steps(here, way)
     owner = _owner(world.snapshot, way.packet.daddr)
@@ -78,7 +99,7 @@ def _legs(world: _World, pod: Pod, service: ObjectName, packet: Packet) -> Itera
         (way,) = trace(world.rulesets[there], _arriving(way.packet))
         yield from _steps(there, way)
     if way.fate is Fate.ACCEPT:
-        yield from _arrival(here, owner, packet, way.packet)
+        yield from _arrival(here, owner, dialled, packet, way.packet)
 
 
 #: How a table is built, and what it keeps for others: nothing that happens to the packet.
@@ -90,10 +111,27 @@ def _arriving(packet: Packet) -> Packet:
     return replace(packet, dnat=False, original_daddr="", original_dport=0, priority="")
 
 
-def _departure(pod: Pod, service: ObjectName, packet: Packet) -> Iterator[Leg]:
+def _departure(service: ObjectName, packet: Packet) -> Iterator[Leg]:
     name = f"{service.name}.{service.namespace}"
-    gateway = "169.254.1.1" if packet.family is Family.IPV4 else "fe80::1"
     yield Leg("the pod", f"asks DNS for {name}, learns {packet.daddr}, dials {_spelled(packet)}")
+
+
+def _connected(world: _World, here: str, packet: Packet) -> Packet:
+    """The packet as the socket sends it: to an endpoint, where connect() was answered.
+
+    Of several endpoints, one on another node, as of ways.
+    """
+    found = world.frontends[here].get(FrontendKey(packet.daddr, packet.dport, _TCP))
+    if found is None or not found.first:
+        return packet
+    ways = [replace(packet, daddr=each.address, dport=each.port) for each in found.first]
+    owners = [_owner(world.snapshot, each.daddr) for each in ways]
+    far = [owner is not None and owner.spec.node_name != here for owner in owners]
+    return next((way for way, leaves in zip(ways, far, strict=True) if leaves), ways[0])
+
+
+def _road(pod: Pod, family: Family) -> Iterator[Leg]:
+    gateway = "169.254.1.1" if family is Family.IPV4 else "fe80::1"
     yield Leg(
         "the pod",
         f"has one route, to {gateway}: a neighbour it always knows, the other end of its veth "
@@ -101,14 +139,18 @@ def _departure(pod: Pod, service: ObjectName, packet: Packet) -> Iterator[Leg]:
     )
 
 
-def _arrival(here: str, owner: Pod, dialled: Packet, arrived: Packet) -> Iterator[Leg]:
+def _arrival(
+    here: str, owner: Pod, dialled: Packet, sent: Packet, arrived: Packet
+) -> Iterator[Leg]:
     yield Leg(owner.spec.node_name, f"{arrived.daddr} is behind the veth of {owner.name}")
-    yield Leg(
-        "the pod",
-        f"{owner.name.name} answers on port {arrived.dport}; on the way back {here} knows the "
-        f"connection and puts {_spelled(dialled)} back as the sender",
-        Fate.ACCEPT,
+    back = (
+        f"on the way back {here} knows the connection and puts {_spelled(dialled)} back as the "
+        "sender"
+        if sent == dialled
+        else f"on the way back nothing has to be translated, and getpeername() still says "
+        f"{_spelled(dialled)}"
     )
+    yield Leg("the pod", f"{owner.name.name} answers on port {arrived.dport}; {back}", Fate.ACCEPT)
 
 
 def _steps(node: str, way: Trace) -> Iterator[Leg]:

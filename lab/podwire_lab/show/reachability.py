@@ -146,10 +146,16 @@ def _from_one_pod(lab: Lab, rows: Sequence[Question], timeout: float) -> dict[Qu
 
 
 def probe(
-    netns: str, targets: Sequence[tuple[str, str, int]], timeout: float = TIMEOUT_S
+    netns: str,
+    targets: Sequence[tuple[str, str, int]],
+    timeout: float = TIMEOUT_S,
+    before: Sequence[str] = (),
 ) -> list[tuple[str, str]]:
-    """Dial (protocol, address, port) targets from a namespace: (outcome, first line) of each."""
-    enter = ("nsenter", f"--net={namespaces.path(netns)}")
+    """Dial (protocol, address, port) targets from a namespace: (outcome, first line) of each.
+
+    before: words that lead into a node's cgroup (cgroups.enter), where sockets are served.
+    """
+    enter = (*before, "nsenter", f"--net={namespaces.path(netns)}")
     done = subprocess.run(
         [*enter, sys.executable, "-I", "-S", str(PROBE), "--timeout", str(timeout)],
         input=json.dumps(targets),

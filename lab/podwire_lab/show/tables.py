@@ -43,7 +43,11 @@ def _programs(rows: Iterable[ProgramRow]) -> Table:
 
 def _nodes(rows: Sequence[NodeRow]) -> Table:
     served_by = [row.proxy.name for row in rows if row.proxy][:1]
-    columns = ("node", "addresses", "pod addresses", "agent", "ready after", "memory", *served_by)
+    agents = [row.agent for row in rows]
+    wanted = any(each.proxy_backend == "ebpf" or each.proxy_fallback for each in agents)
+    backends = ("services",) if wanted else ()
+    columns = ("node", "addresses", "pod addresses", "agent", "ready after", "memory")
+    columns += (*backends, *served_by)
     table = _table("Nodes", *columns)
     for row in rows:
         agent = row.agent
@@ -56,6 +60,7 @@ def _nodes(rows: Sequence[NodeRow]) -> Table:
             _state(agent),
             _NOTHING if agent.ready_seconds is None else f"{agent.ready_seconds:.2f} s",
             _NOTHING if agent.rss_mb is None else f"{agent.rss_mb:.0f} MiB",
+            *(row.agent.proxy_backend or _NOTHING for _ in backends),
             *proxy,
         )
     return table
