@@ -7,13 +7,15 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import account
+import bpf_place
 import cluster_policy_kind
+import kernel_features
 import pytest
 import rendered
 from account import Permission
@@ -40,9 +42,11 @@ def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
 
 
 class Agent:
-    """`podwire agent` with an overlay's settings, as the account."""
+    """`podwire agent` with an overlay's settings, but for `more`, as the account."""
 
-    def __init__(self, plane: ControlPlane, overlay: str, folder: Path) -> None:
+    def __init__(
+        self, plane: ControlPlane, overlay: str, folder: Path, more: Mapping[str, str]
+    ) -> None:
         self.log = folder / "agent.log"
         self._status = folder / "status.json"
         environ = {
@@ -55,6 +59,7 @@ class Agent:
             # The client is C, and no one calls it here.
             "PODWIRE_CNI_PLUGIN": "podwire-cni",
             "PODWIRE_CNI_SOCKET": str(folder / "cni.sock"),
+            **more,
         }
         enter = ("nsenter", f"--net=/run/netns/{plane.netns.name}")
         with self.log.open("ab") as log:
@@ -80,15 +85,27 @@ class Agent:
 def start(plane: ControlPlane, tmp_path: Path) -> Iterator[Callable[[str], Agent]]:
     """Agents that are gone afterwards."""
     agents: list[Agent] = []
+    with ExitStack() as stack:
+        sockets: dict[str, str] = {}
 
-    def begin(overlay: str) -> Agent:
-        agents.append(Agent(plane, overlay, tmp_path))
-        return agents[-1]
+        def begin(overlay: str) -> Agent:
+            if overlay == "all-ebpf" and not sockets:
+                sockets.update(_place(stack, tmp_path / "bpf"))
+            agents.append(Agent(plane, overlay, tmp_path, sockets))
+            return agents[-1]
 
-    yield begin
-    for agent in agents:
-        agent.process.send_signal(signal.SIGTERM)
-        agent.process.wait(20)
+        yield begin
+        for agent in agents:
+            agent.process.send_signal(signal.SIGTERM)
+            agent.process.wait(20)
+
+
+def _place(stack: ExitStack, folder: Path) -> Mapping[str, str]:
+    """Settings that keep programs at sockets to a cgroup of the test's."""
+    kernel_features.needs("cgroup_link")
+    folder.mkdir()
+    place = stack.enter_context(bpf_place.place(folder))
+    return {"PODWIRE_EBPF_CGROUP": str(place.cgroup), "PODWIRE_EBPF_FOLDER": str(place.folder)}
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)

@@ -43,7 +43,14 @@ def test_the_chart_renders_what_kustomize_renders(overlay: str) -> None:
 def test_a_value_that_is_not_there_is_refused_by_its_name() -> None:
     helm = str(rendered.tool("helm"))
     template = [helm, "template", "podwire", str(rendered.CHART)]
-    wrong = ["mtv=1400", "mtu=99", "components={cni,dns}", "apiServer=10.0.0.1"]
+    wrong = [
+        "proxy.mode=ipvs",
+        "proxy.ebpf.cgroup=unified",
+        "mtv=1400",
+        "mtu=99",
+        "components={cni,dns}",
+        "apiServer=10.0.0.1",
+    ]
     wrong += [
         "proxy.detectLocalMode=Magic",
         "proxy.nodeportAddresses={10.0.0.1}",
@@ -126,6 +133,22 @@ def test_no_port_of_ours_keeps_a_pod_of_kube_proxy_off_its_node() -> None:
         assert "ports" not in agent, "with hostNetwork they would be hostPorts"
 
 
+def test_pods_namespaces_are_seen_where_their_sockets_end_with_an_endpoint() -> None:
+    made = rendered.objects(rendered.kustomized("all-ebpf"))
+    pod = made["DaemonSet"]["spec"]["template"]["spec"]
+    (volume,) = (each for each in pod["volumes"] if each["name"] == "netns")
+    assert volume["hostPath"] == {"path": "/run/netns", "type": "DirectoryOrCreate"}
+    mounts = pod["containers"][0]["volumeMounts"]
+    assert [each for each in mounts if each["name"] == "netns"] == [
+        {
+            "name": "netns",
+            "mountPath": "/run/netns",
+            "mountPropagation": "HostToContainer",  # pods come later than the agent
+            "readOnly": True,
+        }
+    ]
+
+
 def test_the_chart_leaves_the_policy_away_where_it_is_told_to() -> None:
     whole = rendered.objects(rendered.chart())
     without = rendered.objects(rendered.chart("--set=ownNodeOnly=false"))
@@ -139,5 +162,7 @@ def meant(objects: dict[str, Any]) -> dict[str, Any]:
     settings["config.yaml"] = yaml.safe_load(settings["config.yaml"])
     pod = objects["DaemonSet"]["spec"]["template"]["spec"]
     pod["volumes"].sort(key=lambda volume: str(volume["name"]))
+    for container in pod["containers"]:
+        container["volumeMounts"].sort(key=lambda mount: str(mount["name"]))
     objects["ClusterRole"]["rules"].sort(key=str)
     return objects

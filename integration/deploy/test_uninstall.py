@@ -8,15 +8,18 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+import bpf_place
 import pytest
 import scratch
 from rendered import DEPLOY
 from scratch import Netns, until
 
+from podwire_ebpf import uplink
+from podwire_ebpf.plane import open_plane
 from podwire_node.routes.overlay import DEVICE
 
 #: One on node1's link, one behind its router, in both families.
@@ -60,10 +63,30 @@ def test_what_the_readme_says_takes_away_all_that_an_agent_made(
     assert {table.rpartition(" ")[2] for table in made["tables"] - before["tables"]} == TABLES
     assert len(made["routes"] - before["routes"]) == 4
     assert DEVICE in made["links"]
+    _follow_the_readme(node)
+    assert _kernel(node) == before
+
+
+def test_it_takes_programs_away_from_uplinks_and_no_other_s(node: Netns, tmp_path: Path) -> None:
+    with bpf_place.place(tmp_path) as place, closing(open_plane(place)) as plane, node.inside():
+        uplink.attach("net0", plane.external().programs)
+        node.run("tc", "qdisc", "add", "dev", "lo", "clsact")
+        for link in ("lo", "net0"):
+            words = ("pref", "7", "protocol", "all", "bpf", "bytecode", "1,6 0 0 0")
+            node.run("tc", "filter", "add", "dev", link, "ingress", *words, "flowid", "1:1")
+        assert uplink.attached("net0").whole
+        for command in _commands():
+            node.run("sh", "-c", command, check=False)
+        assert not any(uplink.attached("net0"))
+        for link in ("lo", "net0"):
+            left = json.loads(node.run("tc", "-json", "filter", "show", "dev", link, "ingress"))
+            assert {each["pref"] for each in left} == {7}
+
+
+def _follow_the_readme(node: Netns) -> None:
     for command in _commands():
         done = node.run("sh", "-c", f"{command}; echo ended with $?", check=False)
         assert done.rstrip().endswith("ended with 0"), f"{command}: {done}"
-    assert _kernel(node) == before
 
 
 def _commands() -> list[str]:

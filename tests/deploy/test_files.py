@@ -38,9 +38,11 @@ def test_one_version_is_told_everywhere() -> None:
     assert (about["version"], about["appVersion"]) == (version, version)
     for file in ("base/daemonset.yaml", "podwire.yaml"):
         assert f"image: podwire:{version}\n" in (DEPLOY / file).read_text()
+    component = (DEPLOY / "components/ebpf/kustomization.yaml").read_text()
+    assert f"newTag: {version}-ebpf\n" in component
 
 
-@pytest.mark.parametrize("overlay", ["all", "cni-only", "proxy-only", "policy-only"])
+@pytest.mark.parametrize("overlay", ["all", "all-ebpf", "cni-only", "proxy-only", "policy-only"])
 def test_an_overlay_s_settings_are_the_agent_s(overlay: str) -> None:
     values = yaml.safe_load((DEPLOY / "overlays" / overlay / "config.yaml").read_text())
     inside = settle({}, {"NODE_NAME": "node1"}, Source("config.yaml", values))
