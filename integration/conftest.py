@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable, Iterator
 
+import bpf_place
 import pytest
 import scratch
 from hypothesis import settings
@@ -24,6 +25,7 @@ def swept() -> Iterator[None]:
         requirements.check()
     except requirements.Unmet as error:
         pytest.exit(f"integration tests cannot run here: {error}", returncode=1)
+    bpf_place.sweep()
     # A terminated run cleans up like an interrupted one.
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     yield
