@@ -50,7 +50,21 @@ def build(folder: Path) -> Path:
 
 @contextmanager
 def pods(node: Netns, program: Path, client_address: str = cluster.CLIENT) -> Iterator[Netns]:
-    """A client and a server on a node; the client. Both are gone afterwards."""
+    """A client on a node with a server that accepts; the client. Both are gone afterwards."""
+    with wired(node, client_address) as (client, server):
+        process = server.popen(str(program), "serve", str(cluster.TARGET_PORT))
+        try:
+            if process.stdout is None or process.stdout.readline() != "ready\n":
+                raise RuntimeError("the server did not start")
+            yield client
+        finally:
+            process.kill()
+            process.wait()
+
+
+@contextmanager
+def wired(node: Netns, client_address: str = cluster.CLIENT) -> Iterator[tuple[Netns, Netns]]:
+    """Namespaces of a client and of a server on a node; both are gone afterwards."""
     with ExitStack() as undo:
         client, server = scratch.make(), scratch.make()
         undo.callback(scratch.remove, client)
@@ -64,12 +78,7 @@ def pods(node: Netns, program: Path, client_address: str = cluster.CLIENT) -> It
         server.run("ip", "route", "add", "local", cluster.ENDPOINTS, "dev", "lo")
         back = ("via", _NODE_ADDRESS, "dev", "eth0", "table", "local")
         server.run("ip", "route", "add", client_address, *back)  # it may be one of them
-        process = server.popen(str(program), "serve", str(cluster.TARGET_PORT))
-        undo.callback(process.wait)
-        undo.callback(process.kill)
-        if process.stdout is None or process.stdout.readline() != "ready\n":
-            raise RuntimeError("the server did not start")
-        yield client
+        yield client, server
 
 
 def connect_times(

@@ -110,14 +110,14 @@ class KubeProxyLayout:
         address, port = service.spec.cluster_ip, (service.spec.ports or ())[0].port
         yield from _chain(service, each)
         yield f"add element ip kube-proxy cluster-ips {{ {address} }}"
-        element = f"{address} . tcp . {port} : goto {_chain_name(service)}"
+        element = f"{address} . {_protocol(each)} . {port} : goto {_chain_name(service, each)}"
         yield f"add element ip kube-proxy service-ips {{ {element} }}"
         yield from self._hairpin_changes(each)
 
     def _hairpin_changes(self, each: EndpointSlice) -> Iterator[str]:
         before = self._hairpins.get(str(each.name), set())
         now = {
-            f"{endpoint.addresses[0]} . {endpoint.addresses[0]} . tcp . {_port(each)}"
+            f"{endpoint.addresses[0]} . {endpoint.addresses[0]} . {_protocol(each)} . {_port(each)}"
             for endpoint in each.endpoints or ()
             if endpoint.node_name == NODE
         }
@@ -140,23 +140,27 @@ def _skeleton() -> Iterator[str]:
 
 def _chain(service: Service, each: EndpointSlice) -> Iterator[str]:
     """The Service's own chain, written anew."""
-    name, port = _chain_name(service), _port(each)
+    name, port = _chain_name(service, each), _port(each)
     backends = [f"{endpoint.addresses[0]} . {port}" for endpoint in each.endpoints or ()]
     choices = ", ".join(f"{number} : {backend}" for number, backend in enumerate(backends))
     choose = f"numgen random mod {len(backends)} map {{ {choices} }}"
     yield f"add chain ip kube-proxy {name}"
     yield f"flush chain ip kube-proxy {name}"
-    yield f"add rule ip kube-proxy {name} meta l4proto tcp dnat ip to {choose}"
+    yield f"add rule ip kube-proxy {name} meta l4proto {_protocol(each)} dnat ip to {choose}"
 
 
-def _chain_name(service: Service) -> str:
-    name = f"{service.name}/tcp/{(service.spec.ports or ())[0].name}"
+def _chain_name(service: Service, each: EndpointSlice) -> str:
+    name = f"{service.name}/{_protocol(each)}/{(service.spec.ports or ())[0].name}"
     digest = base64.b32encode(hashlib.sha256(name.encode()).digest()).decode()[:8]
     return f"service-{digest}-{name}"
 
 
 def _port(each: EndpointSlice) -> int:
     return (each.ports or ())[0].port or 0
+
+
+def _protocol(each: EndpointSlice) -> str:
+    return (each.ports or ())[0].protocol.lower()
 
 
 def _send(lines: Sequence[str]) -> None:

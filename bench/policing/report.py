@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from pods import Batch
 from rows import Row, percentile, ratios
+from whole import AgentRun
 
 from policing import connecting, rounds
-from policing.agent import AgentRun
 from policing.filling import Filled, Kind
 from policing.rounds import Load, Sizes
 
