@@ -13,6 +13,8 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 PACKAGES := python3         # the system's Python: nftables' binding is built for it
 PACKAGES += python3-venv    # the virtual environment
 PACKAGES += python3-nftables # libnftables' Python binding, which is not on PyPI
+PACKAGES += python3-bpfcc   # bcc: a child of the agent compiles BPF programs with it, and ends
+PACKAGES += linux-libc-dev  # the headers they include: the kernel's interface, of any version
 PACKAGES += nftables        # nft: for people, and for tests that play a foreign program
 PACKAGES += iproute2        # ip: the same
 PACKAGES += procps          # sysctl, for tests
@@ -30,7 +32,12 @@ RUNTIME_PACKAGES := containerd runc podman      # runtimes that call the CNI plu
 RUNTIME_PACKAGES += containernetworking-plugins # what is chained behind it, and measured beside it
 RUNTIME_PACKAGES += busybox-static              # what runs in their containers
 RUNTIME_PACKAGES += iptables                    # portmap and firewall call it
-# What those packages would start now, and at each boot.
+KERNEL_PACKAGES := qemu-system-x86 # guests, emulated where KVM does not work
+KERNEL_PACKAGES += mmdebstrap   # their Debian
+KERNEL_PACKAGES += squashfs-tools # their disks
+KERNEL_PACKAGES += cpio kmod xz-utils # their first file system, and the modules in it
+KERNEL_PACKAGES += debian-archive-keyring # what Debian's kernels are signed with
+# What RUNTIME_PACKAGES would start now, and at each boot.
 RUNTIME_UNITS := containerd.service podman.service podman.socket podman-restart.service
 RUNTIME_UNITS += podman-auto-update.service podman-auto-update.timer
 
@@ -171,6 +178,19 @@ $(CLUSTER_POLICIES_BUILT):
 	@cd integration/network_policy_api && go mod download sigs.k8s.io/network-policy-api && install -m 644 \
 		"$$(go list -m -f '{{.Dir}}' sigs.k8s.io/network-policy-api)/config/crd/experimental/policy.networking.k8s.io_clusternetworkpolicies.yaml" $@
 
+# -------------------------------------------------------------------- kernels, in guests
+
+.PHONY: test-kernels
+test-kernels: root setup ## nftables and eBPF tests in a QEMU guest of each kernel; KERNELS=5.10,newest chooses
+	@$(call install,$(KERNEL_PACKAGES))
+	@$(BIN)/python integration/kernels/matrix.py $(if $(KERNELS),--kernels $(KERNELS)) $(KERNEL_OPTIONS)
+
+CI_KERNELS := 5.10,newest
+.PHONY: test-kernels-ci
+test-kernels-ci: root setup ## the same, of the oldest and the newest kernel alone, and fewer tests
+	@$(call install,$(KERNEL_PACKAGES))
+	@$(BIN)/python integration/kernels/matrix.py --kernels $(or $(KERNELS),$(CI_KERNELS)) --short $(KERNEL_OPTIONS)
+
 .PHONY: test-kubernetes
 test-kubernetes: root setup ## the tests on a lab with a real control plane (see: kubernetes)
 	@$(BIN)/python -m pytest integration/lab_kubernetes
@@ -196,6 +216,10 @@ bench-cni: root setup ## pods' networks beside the stock plugins: one by one, ma
 .PHONY: bench-policy
 bench-policy: root setup ## policies beside kube-router's iptables and ipsets: load, pods that come, memory, connect
 	@$(BIN)/python bench/policy.py $(BENCH_OPTIONS)
+
+.PHONY: bench-ebpf
+bench-ebpf: root setup ## Services answered at connect(), beside nftables, kube-proxy's layout and nothing
+	@$(BIN)/python bench/ebpf.py $(BENCH_OPTIONS)
 
 # --------------------------------------------------------------------- what installs us
 
