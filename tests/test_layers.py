@@ -127,6 +127,19 @@ def test_effects_have_one_door(module: str) -> None:
             assert module in doors, f"{module} touches {name}; its door is {sorted(doors)}"
 
 
+@pytest.mark.parametrize("module", [each for each in MODULES if each != "podwire_core.typed"])
+def test_types_are_worked_out_in_one_place(module: str) -> None:
+    """Two threads that begin with one struct crash the process: see podwire_core.typed."""
+    for node in ast.walk(ast.parse(MODULES[module].read_text())):
+        match node:
+            case ast.Attribute(attr="Decoder" | "convert", value=value):
+                assert not ast.unparse(value).startswith("msgspec"), ast.unparse(node)
+            case ast.Call(func=ast.Attribute(attr="decode", value=value), keywords=keywords):
+                assert "type" not in {each.arg for each in keywords}, ast.unparse(node)
+            case ast.ImportFrom(module="msgspec" | "msgspec.json", names=names):
+                assert not {each.name for each in names} & {"Decoder", "convert", "decode"}
+
+
 def test_every_package_is_in_the_drawing() -> None:
     folders = {path.parent.name for path in ROOT.glob("*/podwire_*/__init__.py")}
     assert folders == PACKAGES.keys() == ARROWS.keys()

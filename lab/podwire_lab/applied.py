@@ -7,8 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
-
+from podwire_core import typed
 from podwire_core.errors import ObjectError, PodwireError
 from podwire_core.feed.directory import SUFFIXES
 from podwire_core.feed.documents import MAX_FILE_BYTES, DocumentError, parse_documents
@@ -165,7 +164,7 @@ def _owner(folders: Folders, pod: ObjectName) -> OwnerReference | None:
         raw = files[file_name("Pod", pod)].read_bytes()
     except (KeyError, OSError):
         return None
-    return msgspec.json.decode(raw, type=LabPod).owner
+    return typed.decode(raw, LabPod).owner
 
 
 def _those_there(there: Iterable[str], kind: str) -> str:

@@ -23,8 +23,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
-
+from podwire_core import typed
 from podwire_core.files import write_json
 from podwire_lab.topology import Lab
 
@@ -99,4 +98,4 @@ class Folders:
 
     def load(self) -> Lab:
         """The Lab value. Raises FileNotFoundError when there is no such lab."""
-        return msgspec.json.decode(self.lab_file.read_bytes(), type=Lab)
+        return typed.decode(self.lab_file.read_bytes(), Lab)

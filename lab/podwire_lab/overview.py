@@ -8,6 +8,7 @@ from typing import Any, Self
 
 import msgspec
 
+from podwire_core import typed
 from podwire_core.errors import ObjectError
 from podwire_core.feed.directory import DirectoryFeed
 from podwire_core.objects import ObjectName
@@ -265,7 +266,7 @@ def _without_agents(lab: Lab, rows: Iterable[NodeRow]) -> Iterable[str]:
 def _node_row(lab: Lab, node: LabNode, snapshot: Snapshot) -> NodeRow:
     try:
         raw = daemons.agent_status(lab, node).read_bytes()
-        agent = msgspec.json.decode(raw, type=AgentStatus)
+        agent = typed.decode(raw, AgentStatus)
     except (OSError, msgspec.DecodeError):
         agent = AgentStatus()
     if agent.pid and not processes.alive(agent.pid):
@@ -364,9 +365,7 @@ def ready_endpoints(snapshot: Snapshot) -> dict[ObjectName, int]:
 def _problems(folders: Folders) -> Iterable[str]:
     """What the control plane cannot use."""
     try:
-        rows = msgspec.json.decode(
-            (folders.root / "problems.json").read_bytes(), type=list[dict[str, str]]
-        )
+        rows = typed.decode((folders.root / "problems.json").read_bytes(), list[dict[str, str]])
     except (OSError, msgspec.DecodeError):
         return ()
     return tuple(": ".join(value for value in row.values() if value) for row in rows)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from podwire_core import typed
 from podwire_core.errors import PodwireError
 from podwire_lab.folders import Folders
 from podwire_lab.lookup import find_pod
@@ -73,7 +74,7 @@ def _report(lab: Lab, pod: LabPod) -> PodReport:
     folder = Folders.of(lab.name).reports / pod.spec.node_name
     file = folder / f"{pod.name.namespace}.{pod.name.name}.json"
     try:
-        return msgspec.json.decode(file.read_bytes(), type=PodReport)
+        return typed.decode(file.read_bytes(), PodReport)
     except (OSError, msgspec.DecodeError) as error:
         where = pod.spec.node_name or "no node yet"
         raise NotRunning(f"pod {pod.name} has not started ({where})") from error

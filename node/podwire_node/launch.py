@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import logging
 import os
 from collections.abc import Iterable
@@ -38,6 +39,7 @@ def initialize(config: AgentConfig) -> None:
 
 def run(config: AgentConfig) -> None:
     """Run an agent until it is told to leave. Raises click's error, one sentence."""
+    faulthandler.enable(2)  # stderr: a crash in a library says where we were
     sysctls.adjust_oom_score(config.oom_score_adj)
     for pid in our_agents():
         if pid != os.getpid():

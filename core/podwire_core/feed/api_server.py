@@ -20,6 +20,7 @@ from urllib.parse import urlencode
 
 import msgspec
 
+from podwire_core import typed
 from podwire_core.feed.access import Access
 
 if TYPE_CHECKING:
@@ -235,7 +236,7 @@ class _Status(msgspec.Struct):
 def _reason(body: bytes) -> str:
     """What an answer that refuses says: the API's own sentence, else its text."""
     try:
-        text = msgspec.json.decode(body, type=_Status).message
+        text = typed.decode(body, _Status).message
     except msgspec.MsgspecError:
         text = ""
     text = text or body[:MAX_REASON].decode(errors="replace")

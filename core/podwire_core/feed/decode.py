@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from podwire_core import typed
 from podwire_core.errors import ObjectError
 from podwire_core.objects import KubernetesObject, ObjectName
 from podwire_core.objects.refusals import explain
@@ -38,7 +39,7 @@ def name_of(document: Mapping[str, Any], kind: Kind) -> ObjectName | None:
 def decode(document: Mapping[str, Any], kind: Kind, source: str) -> KubernetesObject:
     """The document as its kind's struct. Raises ObjectError, naming object and field."""
     try:
-        return msgspec.convert(document, kind)
+        return typed.convert(document, kind)
     except (msgspec.ValidationError, RecursionError) as error:
         field, reason = explain(str(error))
         called = name_of(document, kind)
@@ -49,6 +50,6 @@ def decode(document: Mapping[str, Any], kind: Kind, source: str) -> KubernetesOb
 def decode_json(raw: bytes | msgspec.Raw, kind: Kind, source: str) -> KubernetesObject:
     """The same for an object as the API sends it: straight from bytes, which is much faster."""
     try:
-        return msgspec.json.decode(raw, type=kind)
+        return typed.decode(raw, kind)
     except msgspec.ValidationError:
         return decode(msgspec.json.decode(raw), kind, source)  # says what is wrong, and where

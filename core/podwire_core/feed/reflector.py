@@ -25,6 +25,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from podwire_core import typed
 from podwire_core.backoff import Backoff
 from podwire_core.errors import ObjectError
 from podwire_core.feed.api_server import Answer, ApiError, ApiServer
@@ -258,7 +259,7 @@ class Reflector:
     def _page(self, query: dict[str, str]) -> _Page:
         answer = self._get(query)
         try:
-            return msgspec.json.decode(answer.body(), type=_Page)
+            return typed.decode(answer.body(), _Page)
         finally:
             answer.release()
 
@@ -274,8 +275,8 @@ class Reflector:
     def _consume(self, query: dict[str, str], initial: _Initial | None) -> None:
         """Take a stream's events in until it ends; `initial` collects a new beginning."""
         for line in self._lines(query):
-            event = msgspec.json.decode(line, type=_Envelope)
-            stamp = msgspec.json.decode(event.object, type=_Stamp)
+            event = typed.decode(line, _Envelope)
+            stamp = typed.decode(event.object, _Stamp)
             if event.type == "ERROR":
                 if stamp.code == 410:
                     raise _ExpiredError
@@ -309,7 +310,7 @@ class Reflector:
             self._emit(Event(kind, name, None, error))
 
     def _add(self, found: _Initial, raw: msgspec.Raw) -> None:
-        name = self._name(msgspec.json.decode(raw, type=_Stamp))
+        name = self._name(typed.decode(raw, _Stamp))
         try:
             found.objects[name] = self._decode(raw)
         except ObjectError as error:

@@ -24,6 +24,7 @@ from typing import Any
 
 import msgspec
 
+from podwire_core import typed
 from podwire_core.objects.base import ClusterObject, Protocol, Struct
 from podwire_core.objects.cluster import Pod
 from podwire_core.objects.cluster_policy_spec import (
@@ -148,7 +149,7 @@ class ClusterNetworkPolicy(ClusterObject, frozen=True, dict=True, gc=True):
     @cached_property
     def _read(self) -> Spec:
         try:
-            return msgspec.convert(self.spec, Spec)
+            return typed.convert(self.spec, Spec)
         except (msgspec.ValidationError, RecursionError) as error:
             field, reason = explain(str(error))
             message = f"`{'.'.join(filter(None, ('spec', field)))}`: {reason}"

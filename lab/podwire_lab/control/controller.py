@@ -26,6 +26,7 @@ from typing import Any, Generic, Self, TypeVar
 import msgspec
 from inotify_simple import INotify, flags
 
+from podwire_core import typed
 from podwire_core.delta import delta
 from podwire_core.errors import FeedError, ObjectError
 from podwire_core.feed.documents import MAX_FILE_BYTES, DocumentError, parse_documents
@@ -120,7 +121,7 @@ def read_manifests(path: Path, data: bytes) -> tuple[list[Manifest], list[Object
 def read_report(path: Path, data: bytes) -> tuple[list[PodReport], list[ObjectError]]:
     """The report of one file. Raises ObjectError when it is none."""
     try:
-        return [msgspec.json.decode(data, type=PodReport)], []
+        return [typed.decode(data, PodReport)], []
     except msgspec.DecodeError as error:
         raise ObjectError(str(path), "", "", str(error)) from error
 
@@ -210,9 +211,9 @@ class Outputs:
 def _read_object(path: Path) -> Document | None:
     """A document that this process published before; None for what it never wrote like that."""
     try:
-        document = msgspec.json.decode(read_bounded(path), type=Document)
+        document = typed.decode(read_bounded(path), Document)
         if document["kind"] == "Pod":
-            msgspec.convert(document, LabPod)
+            typed.convert(document, LabPod)
         return document if isinstance(document["metadata"], dict) else None
     except (OSError, msgspec.DecodeError, KeyError):
         return None

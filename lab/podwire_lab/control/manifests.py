@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from podwire_core import typed
 from podwire_core.errors import ObjectError
 from podwire_core.feed.decode import kind_of, name_of
 from podwire_core.objects import (
@@ -89,7 +90,7 @@ def read_manifest(source: str, document: Document) -> Manifest:
         raise Ignored(source, label, "kind", f"is ignored: {own} the lab's own")
     try:
         plain = msgspec.json.decode(msgspec.json.encode(document))
-        found = msgspec.convert(plain, kind)
+        found = typed.convert(plain, kind)
     except (ValueError, TypeError, RecursionError) as error:
         field, reason = explain(str(error))
         raise ObjectError(source, label, field, reason) from error

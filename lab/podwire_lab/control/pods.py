@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import msgspec
-
+from podwire_core import typed
 from podwire_core.objects import ObjectName
 from podwire_lab.control.manifests import Document, Manifest
 from podwire_lab.control.past import Past, uid
@@ -18,7 +17,7 @@ from podwire_lab.workloads import REVISION, LabPod, Replicas, StatefulSet
 
 def as_pod(document: Document) -> LabPod:
     """A published pod, typed."""
-    return msgspec.convert(document, LabPod)
+    return typed.convert(document, LabPod)
 
 
 def desired_pods(

@@ -15,8 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import cast
 
-import msgspec
-
+from podwire_core import typed
 from podwire_core.errors import ObjectError
 from podwire_core.family import Family, family_of
 from podwire_core.objects import ObjectName, ServicePort
@@ -235,4 +234,4 @@ def _port(written: Document, port: ServicePort, node_port: str | None) -> Docume
 
 def as_service(document: Document) -> LabService:
     """A published Service, typed."""
-    return msgspec.convert(document, LabService)
+    return typed.convert(document, LabService)

@@ -20,6 +20,7 @@ from typing import Protocol
 
 import msgspec
 
+from podwire_core import typed
 from podwire_core.feed.api_server import ApiError
 from podwire_core.files import write_whole
 from podwire_lab.kubelet.container import Clock
@@ -89,7 +90,7 @@ class ServiceAccounts:
         spec = {"expirationSeconds": _SECONDS, "boundObjectRef": bound}
         kind = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest"}
         answer = await self._requests.send("POST", path, {**kind, "spec": spec})
-        return msgspec.convert(answer, type=_Answer).status.token
+        return typed.convert(answer, _Answer).status.token
 
     def _write(self, folder: Path, namespace: str, token: str) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import msgspec
 
+from podwire_core import typed
 from podwire_lab.kubelet.file_events import FileEvents
 from podwire_lab.kubelet.networks import NetworkList, Networks, NotInstalledError
 from podwire_lab.machine import processes
@@ -40,7 +41,7 @@ class AgentState:
     def ready(self) -> bool:
         """Whether it runs and says so, asked anew each time."""
         try:
-            said = msgspec.json.decode(self._file.read_bytes(), type=_Said)
+            said = typed.decode(self._file.read_bytes(), _Said)
         except (OSError, msgspec.DecodeError):
             return False
         return said.ready and processes.alive(said.pid)

@@ -26,6 +26,7 @@ from typing import Any
 
 import msgspec
 
+from podwire_core import typed
 from podwire_core.files import write_json
 from podwire_lab.kubelet.networks import NetworkList, Networks, NotInstalledError
 from podwire_lab.kubelet.plugin_process import DEADLINE_S, run_plugin
@@ -129,7 +130,7 @@ class CniClient:
     def _remembered(self, attachment: Attachment) -> Attached | None:
         """None: no plugin was called, or all is undone."""
         try:
-            return msgspec.json.decode(self._file(attachment).read_bytes(), type=Attached)
+            return typed.decode(self._file(attachment).read_bytes(), Attached)
         except FileNotFoundError:
             return None
         except msgspec.DecodeError as error:
@@ -177,8 +178,8 @@ def plugin_argv(kind: str, path: str) -> list[str]:
 def _result_of(output: bytes) -> tuple[dict[str, Any], _Result]:
     """An ADD's answer, whole and as we read it. Raises CniError."""
     try:
-        whole = msgspec.json.decode(output, type=dict[str, Any])
-        return whole, msgspec.convert(whole, type=_Result)
+        whole = typed.decode(output, dict[str, Any])
+        return whole, typed.convert(whole, _Result)
     except msgspec.MsgspecError as error:
         raise CniError(f"CNI ADD gave no result: {error}") from error
 
@@ -186,7 +187,7 @@ def _result_of(output: bytes) -> tuple[dict[str, Any], _Result]:
 def _reason(output: bytes, errors: bytes) -> str:
     """The plugin's error object in one sentence, else the last line it wrote."""
     try:
-        refusal = msgspec.json.decode(output, type=_Refusal)
+        refusal = typed.decode(output, _Refusal)
     except msgspec.DecodeError:
         lines = errors.decode(errors="replace").strip().splitlines()
         return lines[-1] if lines else "failed and gave no reason"

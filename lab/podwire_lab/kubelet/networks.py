@@ -18,6 +18,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from podwire_core import typed
 from podwire_lab.kubelet.file_events import FileEvents
 from podwire_lab.topology import LabNode
 
@@ -150,7 +151,7 @@ def read_network(file: Path) -> NetworkList:
     if len(content) > _MAX_BYTES:
         raise ValueError(f"larger than {_MAX_BYTES // 1024} KiB")
     if file.suffix == ".conflist":
-        return msgspec.json.decode(content, type=NetworkList)
-    plugin = msgspec.json.decode(content, type=dict[str, Any])
+        return typed.decode(content, NetworkList)
+    plugin = typed.decode(content, dict[str, Any])
     whole = {**plugin, "plugins": [plugin]}
-    return msgspec.convert(whole, type=NetworkList)
+    return typed.convert(whole, NetworkList)

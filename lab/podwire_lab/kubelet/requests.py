@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from podwire_core import typed
 from podwire_core.feed.api_server import ApiError
 
 STRATEGIC = "application/strategic-merge-patch+json"
@@ -40,7 +41,7 @@ class Requests:
         request = partial(self._server.send, method, path, body, kind)
         answer = await asyncio.get_running_loop().run_in_executor(self._threads, request)
         try:
-            return msgspec.json.decode(answer, type=dict[str, Any])
+            return typed.decode(answer, dict[str, Any])
         except msgspec.MsgspecError as error:
             raise ApiError(0, f"{path}: the answer is no object: {error}") from error
 

@@ -18,6 +18,7 @@ from typing import Protocol, cast
 
 import msgspec
 
+from podwire_core import typed
 from podwire_core.feed.directory import DirectoryFeed
 from podwire_core.files import write_json
 from podwire_core.objects import ObjectName
@@ -76,7 +77,7 @@ class ReportFiles:
         """Every report there is; what cannot be read is logged."""
         for file in sorted(self._folder.glob("*.json")):
             try:
-                yield msgspec.json.decode(file.read_bytes(), type=PodReport)
+                yield typed.decode(file.read_bytes(), PodReport)
             except (OSError, msgspec.DecodeError) as error:
                 _log.warning("%s: %s", file, error)
 

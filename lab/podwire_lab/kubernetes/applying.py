@@ -19,6 +19,7 @@ from urllib.parse import quote, urlencode
 
 import msgspec
 
+from podwire_core import typed
 from podwire_core.errors import ObjectError, PodwireError
 from podwire_core.feed.api_server import ApiError, ApiServer
 from podwire_core.objects import ObjectName
@@ -198,7 +199,7 @@ class _Door:
             answer = self._server.send(method, path, body, kind)
         except ApiError as error:
             raise _refusal(each, error) from error
-        return msgspec.json.decode(answer, type=_Answer).metadata
+        return typed.decode(answer, _Answer).metadata
 
     def _path(self, each: Sourced) -> str:
         """Where the object is. Raises _RefusedError, Unreachable."""
@@ -219,7 +220,7 @@ class _Door:
     def _resources(self, base: str, each: Sourced) -> dict[str, _Served]:
         if base not in self._served:
             try:
-                rows = msgspec.json.decode(self._get(base), type=_ServedList).resources
+                rows = typed.decode(self._get(base), _ServedList).resources
             except ApiError as error:
                 if error.status != 404:
                     raise _refusal(each, error) from error

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import msgspec
 
+from podwire_core import typed
 from podwire_core.family import canonical_network, family_of
 from podwire_core.feed.decode import Kinds
 from podwire_core.objects import KubernetesObject, ObjectName
@@ -243,6 +244,6 @@ class _Stamp(msgspec.Struct):
 def _version(file: Path) -> int:
     """The version of the object in a file; 0 while there is none. Versions compare: KEP 5504."""
     try:
-        return int(msgspec.json.decode(file.read_bytes(), type=_Stamp).metadata.resource_version)
+        return int(typed.decode(file.read_bytes(), _Stamp).metadata.resource_version)
     except (OSError, ValueError):
         return 0

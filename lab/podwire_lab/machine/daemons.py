@@ -26,29 +26,21 @@ _PROXIES = {"http_proxy", "https_proxy", "all_proxy"}
 
 def start_controller(lab: Lab) -> int:
     """The control plane, beside the fabric; its process id."""
-    argv = (sys.executable, "-P", "-m", "podwire_lab.control.controller", "--lab", lab.name)
+    argv = (*_python("podwire_lab.control.controller"), "--lab", lab.name)
     log = Folders.of(lab.name).root / "controller.log"
     return start(argv, lab.fabric, f"{lab.name}/controller", log)
 
 
 def start_mirror(lab: Lab) -> int:
     """What writes a real API server's objects where the controller would; its process id."""
-    argv = (sys.executable, "-P", "-m", "podwire_lab.kubernetes.mirror", "--lab", lab.name)
+    argv = (*_python("podwire_lab.kubernetes.mirror"), "--lab", lab.name)
     return start(argv, lab.fabric, f"{lab.name}/mirror", Folders.of(lab.name).root / "mirror.log")
 
 
 def start_runner(lab: Lab, node: LabNode) -> int:
     """A node's runner; its process id."""
-    argv = (
-        sys.executable,
-        "-P",
-        "-m",
-        "podwire_lab.kubelet.runner",
-        "--lab",
-        lab.name,
-        "--node",
-        node.name,
-    )
+    names = ("--lab", lab.name, "--node", node.name)
+    argv = (*_python("podwire_lab.kubelet.runner"), *names)
     log = Folders.of(lab.name).node(node.name) / "runner.log"
     return _start_on(lab, node, argv, "runner", log)
 
@@ -161,7 +153,12 @@ def last_line(log: Path, prefer: Callable[[str], bool] = lambda _: True) -> str:
 def podwire_argv() -> tuple[str, ...]:
     """The `podwire` command beside this interpreter, else its module."""
     found = shutil.which("podwire", path=str(Path(sys.executable).parent))
-    return (found,) if found else (sys.executable, "-P", "-m", "podwire_node")
+    return (found,) if found else _python("podwire_node")
+
+
+def _python(module: str) -> tuple[str, ...]:
+    """A module run by this interpreter, which says where it crashed, should it ever."""
+    return (sys.executable, "-P", "-X", "faulthandler", "-m", module)
 
 
 def _agent_log(lab: Lab, node: LabNode) -> Path:

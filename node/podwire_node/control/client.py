@@ -10,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 
+from podwire_core import typed
 from podwire_node.control.errors import ControlError
 from podwire_node.control.printable import printable_lines
 
@@ -96,7 +97,7 @@ class AgentClient:
 
     def _decoded(self, line: bytes) -> dict[str, object]:
         try:
-            return msgspec.json.decode(line, type=dict[str, object])
+            return typed.decode(line, dict[str, object])
         except ValueError as error:  # msgspec's own are such, and bad UTF-8
             raise ControlError(f"{self._path}: not an agent's answer: {error}") from error
 

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from podwire_core import typed
 from podwire_node.reports.logs import one_line
 
 Answer = TypeVar("Answer", bound=msgspec.Struct)
@@ -16,7 +17,7 @@ Answer = TypeVar("Answer", bound=msgspec.Struct)
 
 def printable(answer: Answer) -> Answer:
     """The same answer; none of its texts ends a line or drives a terminal."""
-    return msgspec.convert(_printable(msgspec.to_builtins(answer)), type(answer))
+    return typed.convert(_printable(msgspec.to_builtins(answer)), type(answer))
 
 
 def printable_lines(text: str) -> str:

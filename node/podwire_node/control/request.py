@@ -6,8 +6,7 @@ import select
 import socket
 from collections.abc import Mapping
 
-import msgspec
-
+from podwire_core import typed
 from podwire_node.control.errors import ControlError
 
 #: A file of policies is sent whole (`podwire policy audit`).
@@ -48,7 +47,7 @@ class Request:
 def decode_request(line: bytes) -> Request:
     """A request's line. Raises ControlError."""
     try:
-        document = msgspec.json.decode(line, type=dict[str, object])
+        document = typed.decode(line, dict[str, object])
     except (ValueError, RecursionError) as error:  # msgspec's own are the former, bad UTF-8 too
         raise ControlError(f"the request is no JSON object in one line: {error}") from error
     verb = document.pop("verb", None)

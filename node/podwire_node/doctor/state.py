@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 import msgspec
 
+from podwire_core import typed
 from podwire_node.control.errors import ControlError
 from podwire_node.control.request import Request
 from podwire_node.control.server import Verb
@@ -43,6 +44,6 @@ def state_verb(state: Callable[[], AgentState]) -> Verb:
 def decode_state(answer: Mapping[str, object]) -> AgentState:
     """An answer's. Raises ControlError."""
     try:
-        return msgspec.convert(answer, AgentState)
+        return typed.convert(answer, AgentState)
     except msgspec.ValidationError as error:
         raise ControlError(f"the agent answers in other words than ours: {error}") from error

@@ -15,6 +15,7 @@ from typing import Annotated
 
 import msgspec
 
+from podwire_core import typed
 from podwire_ebpf.records import FrontendKey
 from podwire_node.control.errors import ControlError
 from podwire_node.control.printable import printable_lines
@@ -139,7 +140,7 @@ def decode_names(answers: Iterable[Mapping[str, object]], into: Names | None = N
     names = Names() if into is None else into
     try:
         for each in answers:
-            names.add(msgspec.convert(each, Name))
+            names.add(typed.convert(each, Name))
     except msgspec.ValidationError as error:
         raise ControlError(f"the agent names things in other words than ours: {error}") from error
     return names

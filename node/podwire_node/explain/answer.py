@@ -10,6 +10,7 @@ from enum import StrEnum
 
 import msgspec
 
+from podwire_core import typed
 from podwire_node.control.errors import ControlError
 
 
@@ -144,6 +145,6 @@ def verdict_of(flows: tuple[FlowAnswer, ...]) -> Verdict:
 def explanation(document: object) -> Explanation:
     """An agent's answer, read. Raises ControlError where it is none, of an agent of another age."""
     try:
-        return msgspec.convert(document, Explanation)
+        return typed.convert(document, Explanation)
     except msgspec.ValidationError as error:
         raise ControlError(f"the agent answers what this command does not know: {error}") from error

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from podwire_core import typed
 from podwire_node.control.errors import ControlError
 from podwire_node.control.options import agent_address, agent_clients
 from podwire_node.observe.choice import TYPES, VERDICTS, choose, with_namespace
@@ -150,7 +151,6 @@ def _print_json(answer: Mapping[str, object]) -> int:
 
 def _printer(*, with_node: bool) -> Callable[[Mapping[str, object]], int]:
     """Prints for people: a line a sentence, which only a terminal folds."""
-    import msgspec  # noqa: PLC0415 - same
     from rich.console import Console  # noqa: PLC0415 - same
     from rich.padding import Padding  # noqa: PLC0415 - same
 
@@ -168,7 +168,7 @@ def _printer(*, with_node: bool) -> Callable[[Mapping[str, object]], int]:
         if isinstance(lost, dict):
             rows = [missed(int(lost.get("num_events_lost", 0)))]
         else:
-            record = msgspec.convert(answer, Record)
+            record = typed.convert(answer, Record)
             head, *rows = lines(record, previous, with_node=with_node)
             console.print(head, soft_wrap=True)
             previous = record

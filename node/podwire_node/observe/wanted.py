@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from podwire_core import typed
 from podwire_node.control.errors import ControlError
 from podwire_node.observe.record import Endpoint, Record
 from podwire_node.observe.ring import SIZE
@@ -83,6 +84,6 @@ class Wanted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def decode_wanted(fields: Mapping[str, object]) -> Wanted:
     """A request's fields. Raises ControlError that names the field."""
     try:
-        return msgspec.convert(fields, Wanted)
+        return typed.convert(fields, Wanted)
     except msgspec.ValidationError as error:
         raise ControlError(f"observe: {error}") from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from podwire_core import typed
 from podwire_node.control.errors import ControlError
 
 #: How an end is called that is neither a pod nor a node.
@@ -68,6 +69,6 @@ class Audit(_Answer, frozen=True):
 def audit_of(document: object) -> Audit:
     """An agent's answer, read. Raises ControlError where it is none."""
     try:
-        return msgspec.convert(document, Audit)
+        return typed.convert(document, Audit)
     except msgspec.ValidationError as error:
         raise ControlError(f"the agent answers what this command does not know: {error}") from error

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from podwire_core import typed
 from podwire_core.errors import ConntrackError, NftError
 from podwire_core.objects import Pod
 from podwire_core.snapshot import Snapshot
@@ -37,7 +38,7 @@ def audit_verb(view: View) -> Verb:
 
     def audit(request: Request) -> Iterator[Mapping[str, object]]:
         try:
-            asked = msgspec.convert(dict(request.fields), _Fields)
+            asked = typed.convert(dict(request.fields), _Fields)
             proposed = proposal(asked.documents, asked.deleted, asked.source)
             found = _audited(view.node, view.now().snapshot, proposed)
         except (msgspec.ValidationError, ProposalError) as error:

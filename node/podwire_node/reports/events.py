@@ -26,6 +26,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
+from podwire_core import typed
 from podwire_core.errors import ObjectError
 from podwire_core.feed.api_server import ApiError, ApiServer
 
@@ -166,7 +167,7 @@ class ObjectEvent:
 
     def _count_up(self, server: ApiServer, path: str) -> None:
         """Someone told it already: count it up, unless that was lately."""
-        known = msgspec.json.decode(_get(server, path), type=_Known)
+        known = typed.decode(_get(server, path), _Known)
         now = self.clock()
         if known.last_timestamp and now - known.last_timestamp.timestamp() < REPEAT_S:
             return  # also where the other node's clock is ahead of ours
@@ -237,7 +238,7 @@ def _uid(server: ApiServer, regarding: Regarding) -> str:
     """
     path = KINDS[regarding.kind].path(regarding.namespace, regarding.name)
     try:
-        return msgspec.json.decode(_get(server, path), type=_Known).metadata.uid
+        return typed.decode(_get(server, path), _Known).metadata.uid
     except ApiError as error:
         if error.status == 404:
             raise _GoneError from error

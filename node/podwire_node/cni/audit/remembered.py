@@ -22,6 +22,7 @@ import msgspec
 from podwire_cni.attachment import Attachment
 from podwire_cni.errors import CniError
 from podwire_cni.ports import parse_ports
+from podwire_core import typed
 from podwire_node.cni.audit.view import Remembered
 
 FOLDER = Path("/var/lib/cni/results")
@@ -70,7 +71,7 @@ def read_remembered(folder: Path = FOLDER) -> dict[str, Remembered] | None:
 def _read(path: Path) -> Remembered | None:
     try:
         with path.open("rb") as file:
-            cached = msgspec.json.decode(file.read(_BYTES), type=_Cached)
+            cached = typed.decode(file.read(_BYTES), _Cached)
         return _remembered(cached) if cached.kind == _KIND else None
     except (OSError, ValueError, CniError):
         return None

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import msgspec
 
+from podwire_core import typed
 from podwire_node.cni.calls.wire import Answer, Request
 
 INCOMPATIBLE_VERSION = 1
@@ -54,7 +55,7 @@ def error_of(answer: Answer) -> tuple[int, str]:
     if not answer.exit_code:
         return 0, ""
     try:
-        error = msgspec.json.decode(answer.stdout, type=_Error)
+        error = typed.decode(answer.stdout, _Error)
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return INPUT_OUTPUT_FAILED, f"exit code {answer.exit_code} without a reason"
     return error.code, error.msg

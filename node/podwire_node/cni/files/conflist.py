@@ -17,6 +17,7 @@ from pathlib import Path
 
 import msgspec
 
+from podwire_core import typed
 from podwire_node.cni.queue.queued_call import QUEUE_PATH_BYTES, queue_folder
 
 CNI_VERSION = "1.0.0"
@@ -42,7 +43,7 @@ class _Written(msgspec.Struct):
 def read_conflist(content: bytes) -> Entry:
     """What `conflist` wrote; nothing of what is no conflist of ours."""
     try:
-        written = msgspec.json.decode(content, type=_Written)
+        written = typed.decode(content, _Written)
     except msgspec.DecodeError:
         return Entry()
     return written.plugins[0] if written.name == NETWORK and written.plugins else Entry()
