@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from podwire_core import typed
 from podwire_node.control.errors import ControlError
 from podwire_node.control.options import agent_address, agent_clients
 from podwire_node.observe.choice import TYPES, VERDICTS, choose, with_namespace
@@ -154,6 +153,7 @@ def _printer(*, with_node: bool) -> Callable[[Mapping[str, object]], int]:
     from rich.console import Console  # noqa: PLC0415 - same
     from rich.padding import Padding  # noqa: PLC0415 - same
 
+    from podwire_core import typed  # noqa: PLC0415 - same
     from podwire_node.observe.record import Record  # noqa: PLC0415 - same
     from podwire_node.observe.shown import INDENT, lines, missed  # noqa: PLC0415 - same
 
