@@ -157,8 +157,8 @@ def test_a_del_that_is_queued_while_the_agent_serves_is_done_unasked(
 ) -> None:
     served.add(pod)
     assert served.to(tmp_path / "nobody.sock").call("DEL", pod).exit_code == 0
-    until("it is done", lambda: served.node.traces() == CLEAN, 10)
-    until("its file is gone", lambda: list(served.queue.iterdir()) == [], 10)
+    until("it is done", lambda: served.node.traces() == CLEAN)
+    until("its file is gone", lambda: list(served.queue.iterdir()) == [])
 
 
 def test_a_queued_del_needs_no_namespace_and_enters_none(client: Client, make_pod: MakePod) -> None:
@@ -193,12 +193,12 @@ def test_agents_that_come_and_go_under_load_leak_nothing(client: Client, make_po
     for _ in range(3):
         with serving(client.node, client.socket):
             adding = [client.start("ADD", pod) for pod in pods]
-            until("some are done", lambda: len(client.node.leases()) > 3, 20)
+            until("some are done", lambda: len(client.node.leases()) > 3)
         with serving(client.node, client.socket):
             for process in adding:
                 finish(process)
             removing = [client.start("DEL", pod) for pod in pods]
-            until("some are done", lambda: len(client.node.leases()) < 9, 20)
+            until("some are done", lambda: len(client.node.leases()) < 9)
         answers = [finish(process) for process in removing]
         assert {answer.exit_code for answer in answers} == {0}, answers
     with serving(client.node, client.socket):

@@ -123,28 +123,30 @@ def test_what_is_limited_takes_its_time(node: Node, pod: Pod, direction: str) ->
     try:
         assert sink.stdout is not None
         port = sink.stdout.readline().strip()
-        sender.run(sys.executable, "-c", SOURCE, target, port)
-        assert 0.2 < float(sink.stdout.readline()) < 3
+        took = [float(sender.run(sys.executable, "-c", SOURCE, target, port)) for _ in range(3)]
+        assert min(took) > 0.2
+        assert min(took) < 3, "not even once, on a busy machine"
     finally:
         sink.kill()
         sink.communicate()
 
 
 SINK = """
-import socket, sys, time
+import socket, sys
 server = socket.create_server((sys.argv[1], 0))
 print(server.getsockname()[1], flush=True)
-connection, _ = server.accept()
-connection.recv(1)
-start = time.monotonic()
-while connection.recv(65536):
-    pass
-print(time.monotonic() - start, flush=True)
+while True:
+    connection, _ = server.accept()
+    while connection.recv(65536):
+        pass
+    connection.close()
 """
 SOURCE = """
-import socket, sys
+import socket, sys, time
 with socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=20) as connection:
+    start = time.monotonic()
     connection.sendall(bytes(300_000))
     connection.shutdown(socket.SHUT_WR)
     connection.recv(1)
+    print(time.monotonic() - start)
 """

@@ -296,7 +296,6 @@ def test_a_source_that_was_away_is_a_delta_when_it_is_back(source: Driver, read:
     reader.until(
         "all of it arrived",
         lambda: reader.has(Service, "comes") and not reader.has(Service, "goes"),
-        seconds=40,
     )
     reader.until("the change too", lambda: ports(reader, "changes") == [81])
     assert reader.gone() == {"goes"}

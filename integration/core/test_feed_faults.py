@@ -137,7 +137,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
                 )
                 until("the agent is ready", ready, seconds=90)
                 with agent(plane, fresh_node, address, folder) as fresh_ready:
-                    until("the fresh agent is ready", fresh_ready, seconds=30)
+                    until("the fresh agent is ready", fresh_ready)
                     wanted = in_force(fresh_node)
                     with_patience(node, wanted)
                     yield Story(server, administrator, reader, fresh, in_force(node), wanted)

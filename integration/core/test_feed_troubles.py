@@ -103,7 +103,7 @@ def test_a_forbidden_resource_holds_up_no_other_and_arrives_when_it_is_allowed(
     (standing,) = reader.standing
     assert "going on without NetworkPolicy objects" in str(standing)
     plane.request("PATCH", f"{CLUSTER_ROLES}/no-policies", {"rules": rules()})
-    reader.until("it is read", lambda: reader.has(NetworkPolicy, "late"), seconds=40)
+    reader.until("it is read", lambda: reader.has(NetworkPolicy, "late"))
     assert reader.unread == {}
     reader.until("nothing stands", lambda: reader.standing == ())
     plane.request("DELETE", f"{POLICIES}/late")
@@ -132,7 +132,7 @@ def test_what_is_forbidden_later_keeps_what_was_known(
     plane.request("PATCH", f"{CLUSTER_ROLES}/demoted", {"rules": rules("services")})
     plane.stop("kube-apiserver")
     plane.start_api_server()
-    reader.until("it is told", lambda: bool(reader.told("services is forbidden")), seconds=40)
+    reader.until("it is told", lambda: bool(reader.told("services is forbidden")))
     assert reader.has(Service, web)
     assert reader.synced
     assert reader.unread == {}
@@ -173,16 +173,15 @@ def test_an_expired_token_is_replaced_by_what_stands_in_its_file_and_nothing_fla
     renew_account(plane, name)
     plane.stop("kube-apiserver")  # watches outlive their token: end them
     plane.start_api_server()
-    reader.until("it is told", lambda: bool(reader.told("401")), seconds=40)
+    reader.until("it is told", lambda: bool(reader.told("401")))
     assert reader.has(Service, web)
     write(plane.token(name))
     plane.request("PATCH", f"{SERVICES}/{web}", {"spec": {"ports": [{"port": 81}]}})
     reader.until(
         "changes arrive again",
         lambda: any(change.name.name == web for change in reader.applied),
-        seconds=40,
     )
-    reader.until("nothing stands", lambda: reader.standing == (), seconds=40)
+    reader.until("nothing stands", lambda: reader.standing == ())
     assert reader.gone() == set()
 
 
@@ -319,12 +318,11 @@ def test_silence_is_noticed_told_and_got_over(
         reader.until("it is told", lambda: bool(reader.told("services")), seconds=10)
         assert reader.has(Service, web)
     patch = {"spec": {"ports": [{"port": 82}]}}
-    until("it listens again", plane.ready, seconds=30)
+    until("it listens again", plane.ready)
     plane.request("PATCH", f"{SERVICES}/{web}", patch)
     reader.until(
         "changes arrive again",
         lambda: any(str(82) in repr(change.new) for change in reader.applied),
-        seconds=40,
     )
     assert reader.gone() == set()
 

@@ -116,14 +116,14 @@ def test_the_account_is_enough_and_nothing_over(
     _forget_what_was_said(plane)
     with _asked(plane) as asked:
         agent = start(overlay)
-        until("the agent is ready", lambda: bool(agent.status.get("ready")), 30)
+        until("the agent is ready", lambda: bool(agent.status.get("ready")))
         _until_it_has_said_all(plane, overlay)
         if overlay != "proxy-only":  # nothing is wrong with our Services
             _grow_old(plane)
             agent.process.send_signal(signal.SIGTERM)
             agent.process.wait(20)
             start(overlay)
-            until("the event was counted up", lambda: _count(plane) == 2, 30)
+            until("the event was counted up", lambda: _count(plane) == 2)
     permissions = {permission for permission, _ in asked}
     assert permissions <= granted, agent.said
     assert [row for row in asked if row[1] == 403] == []
@@ -149,12 +149,12 @@ def test_a_rule_that_is_missing_is_named(
         said = agent.said
         return "403" in said and all(name.split("/")[0] in said for name in names)
 
-    until(f"it says that it may not touch {names}", named, 30)
+    until(f"it says that it may not touch {names}", named)
     if names.isdisjoint({"events", "nodes/status", *DISPENSABLE}):
-        until("its status says so", lambda: "403" in json.dumps(agent.status), 30)
+        until("its status says so", lambda: "403" in json.dumps(agent.status))
         assert agent.status["ready"] is False
     else:  # what it cannot tell anyone keeps no packet away, nor does a kind that is dispensable
-        until("the agent is ready", lambda: bool(agent.status.get("ready")), 30)
+        until("the agent is ready", lambda: bool(agent.status.get("ready")))
 
 
 def test_every_rule_is_missed_once() -> None:
@@ -181,12 +181,12 @@ def test_the_kubelet_is_answered_and_nothing_waits_for_a_port_that_kube_proxy_ha
     try:
         until("the port is another's", lambda: "10256" in plane.netns.run("ss", "-Htln"))
         agent = start("proxy-only")
-        until("the agent is ready", lambda: bool(agent.status.get("ready")), 30)
+        until("the agent is ready", lambda: bool(agent.status.get("ready")))
         assert "10256" in agent.said, "it says that it cannot listen"
     finally:
         other.kill()
         other.communicate()
-    until("it listens at last", lambda: _livez(plane) == "200", 40)
+    until("it listens at last", lambda: _livez(plane) == "200")
 
 
 @contextmanager
@@ -242,9 +242,9 @@ def _forget_what_was_said(plane: ControlPlane) -> None:
 
 def _until_it_has_said_all(plane: ControlPlane, overlay: str) -> None:
     if "cni" in OVERLAYS[overlay]:
-        until("the condition is cleared", lambda: _unavailable(plane) == "False", 30)
+        until("the condition is cleared", lambda: _unavailable(plane) == "False")
     if overlay != "proxy-only":
-        until("there is an event", lambda: _count(plane) == 1, 30)
+        until("there is an event", lambda: _count(plane) == 1)
 
 
 def _unavailable(plane: ControlPlane) -> str:

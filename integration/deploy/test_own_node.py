@@ -51,7 +51,7 @@ def agent(plane: ControlPlane) -> Agent:
     """The agent of OWN, when the policy is in force."""
     made = Agent(plane, account.token(plane, OWN))
     # A server takes a policy up within a second or so, and tells nobody when.
-    until("the policy is in force", lambda: bool(made.patch(OTHER, status={})), 30)
+    until("the policy is in force", lambda: bool(made.patch(OTHER, status={})))
     return made
 
 

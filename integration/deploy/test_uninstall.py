@@ -135,7 +135,7 @@ def _run_agent(node: Netns, folder: Path) -> None:
         }
         (objects / f"{name}.json").write_text(json.dumps(document))
     with _agent(node, objects, status, folder / "log"):
-        until("the agent is ready", lambda: status.exists() and _ready(status), 30)
+        until("the agent is ready", lambda: status.exists() and _ready(status))
 
 
 def _ready(status: Path) -> bool:

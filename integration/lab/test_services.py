@@ -18,6 +18,7 @@ from podwire_lab.topology import Lab, plan_lab
 
 SERVICES = Path(__file__).parents[2] / "examples" / "services"
 MANY = 24
+PATIENCE = 5.0  # seconds; all are dialled at once, so it is waited for once
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +39,7 @@ def client(lab: Lab) -> str:
 
 def met(source: str, address: str, port: int = 80, protocol: str = "tcp") -> set[str]:
     """The node of whoever answers new connections, or what happens in place of an answer."""
-    asked = reachability.probe(source, [(protocol, address, port)] * MANY)
+    asked = reachability.probe(source, [(protocol, address, port)] * MANY, PATIENCE)
     return {line.split()[1] if outcome == "answered" else outcome for outcome, line in asked}
 
 
@@ -48,7 +49,8 @@ def client_of(line: str) -> str:
 
 def seen(source: str, address: str, port: int) -> set[str]:
     """Whom the server takes for its client."""
-    return {client_of(line) for _, line in reachability.probe(source, [("tcp", address, port)])}
+    asked = reachability.probe(source, [("tcp", address, port)], PATIENCE)
+    return {client_of(line) for _, line in asked}
 
 
 def address(lab: Lab, name: str, family: int = 0) -> str:
@@ -136,7 +138,7 @@ def local_endpoints(lab: Lab, node: int) -> int | None:
 
 
 def test_a_balancers_health_port_tells_where_pods_are(lab: Lab) -> None:
-    until("both nodes tell", lambda: [local_endpoints(lab, n) for n in (0, 1)] == [1, 0], 20)
+    until("both nodes tell", lambda: [local_endpoints(lab, n) for n in (0, 1)] == [1, 0])
 
 
 def test_a_guarded_balancer_answers_to_pods_alone(lab: Lab, client: str) -> None:

@@ -158,7 +158,7 @@ def test_sockets_are_served_while_no_agent_runs(lab: Lab) -> None:
         assert met in endpoints(lab, "api")
     finally:
         daemons.start_agent(lab, node)
-    until("its agent is ready again", lambda: look(lab).missing == (), 30)
+    until("its agent is ready again", lambda: look(lab).missing == ())
 
 
 def asked(lab: Lab, *question: str) -> tuple[int, str]:
@@ -184,7 +184,7 @@ def test_a_node_whose_agent_does_not_run_is_looked_at_all_the_same(lab: Lab) -> 
         assert (code, "is not asked" in told) == (2, True)
     finally:
         daemons.start_agent(lab, node)
-    until("its agent is ready again", lambda: look(lab).missing == (), 30)
+    until("its agent is ready again", lambda: look(lab).missing == ())
 
 
 def test_what_agents_are_not_asked_is_named_with_what_they_are(lab: Lab) -> None:

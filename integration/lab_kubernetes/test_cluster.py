@@ -70,20 +70,20 @@ def test_a_services_name_address_and_node_port_answer(lab: Lab) -> None:
     inside = run(lab, "deploy/frontend", [*curl, "http://api"], namespace="shop")
     assert inside.stdout.startswith("pod=shop/api-"), inside
     for address in ("192.168.100.11", "192.168.100.12"):
-        ((outcome, line),) = reachability.probe(lab.fabric, [("tcp", address, 30080)])
+        ((outcome, line),) = reachability.probe(lab.fabric, [("tcp", address, 30080)], 5)
         assert (outcome, line[:18]) == ("answered", "pod=shop/frontend-")
 
 
 def test_the_api_server_is_a_service_like_any_other(lab: Lab) -> None:
     netns = namespaces.pod_netns(lab.name, "default", "visitor")
-    ((outcome, _),) = reachability.probe(netns, [("tcp", "10.96.0.1", 443)])
+    ((outcome, _),) = reachability.probe(netns, [("tcp", "10.96.0.1", 443)], 5)
     assert outcome != "refused"
     assert outcome != "silent"
 
 
 def test_scaling_with_kubectl_makes_and_takes_pods(lab: Lab) -> None:
     kubectl(lab, "-n", "shop", "scale", "deployment/api", "--replicas", "5")
-    until("five are ready", lambda: len(ready_pods(lab, "api")) == 5, 40)
+    until("five are ready", lambda: len(ready_pods(lab, "api")) == 5)
     kubectl(lab, "-n", "shop", "scale", "deployment/api", "--replicas", "3")
     until(
         "three are left",
@@ -122,7 +122,7 @@ def test_kubectl_reads_the_logs_of_a_pod(lab: Lab) -> None:
     assert done.returncode == 0, done.stderr
     assert kubectl(lab, "logs", "chatter") == "good morning\n"
     assert podwire(lab, "delete", "pod/chatter").stdout == "deleted Pod default/chatter\n"
-    until("it is gone", lambda: "Pod.default.chatter.json" not in objects(lab, "Pod"), 40)
+    until("it is gone", lambda: "Pod.default.chatter.json" not in objects(lab, "Pod"))
 
 
 def test_a_namespace_goes_with_all_that_is_in_it(lab: Lab) -> None:
@@ -193,14 +193,14 @@ def test_a_mirror_that_was_away_catches_up(lab: Lab) -> None:
     kubectl(lab, "delete", "service", "before")
     kubectl(lab, "create", "service", "clusterip", "after", "--tcp=80")
     daemons.start_mirror(lab)
-    until("after is there", lambda: "Service.default.after.json" in objects(lab, "Service"), 20)
-    until("before is not", lambda: "Service.default.before.json" not in objects(lab, "Service"), 20)
+    until("after is there", lambda: "Service.default.after.json" in objects(lab, "Service"))
+    until("before is not", lambda: "Service.default.before.json" not in objects(lab, "Service"))
     kubectl(lab, "delete", "service", "after")
 
 
 def test_an_agent_that_starts_again_serves_from_the_api(lab: Lab) -> None:
     cluster.restart_agent(lab, "node1")
-    until("it is ready", lambda: all(row.agent.ready for row in look(lab).nodes), 30)
+    until("it is ready", lambda: all(row.agent.ready for row in look(lab).nodes))
     done = podwire(lab, "reach", "--json")
     assert json.loads(done.stdout)["differences"] == []
 
@@ -212,4 +212,4 @@ def test_a_program_that_dies_is_named_with_its_last_words(lab: Lab) -> None:
     (problem,) = (each for each in look(lab).problems if each.startswith("kube-scheduler"))
     assert "does not run; it said last:" in problem
     plane.start(lab, ("kube-scheduler",))
-    until("all is well again", lambda: look(lab).problems == (), 20)
+    until("all is well again", lambda: look(lab).problems == ())

@@ -38,7 +38,6 @@ from podwire_lab.topology import Lab, LabNode
 
 NOTHING_SENT = dict.fromkeys(("proxy", "policy", "guard", "masquerade"), 0)
 MANY = 1000
-SECOND = 1.0
 
 
 def end_agent(lab: Lab, node: LabNode, number: signal.Signals) -> None:
@@ -92,7 +91,7 @@ def test_agents_are_replaced_one_by_one_and_no_connection_notices(
             assert rules(node) == before
             for flow in flows:
                 flow.goes_on()
-    assert max(flow.told.silence for flow in flows) < SECOND
+    assert not any(flow.was_held_up for flow in flows)
 
 
 # ----------------------------------------------------------------------- a thousand Services
@@ -127,7 +126,7 @@ def make_web(lab: Lab) -> None:
     until("its account is there", lambda: bool(kubectl(lab, *account)))
     labels = ("--labels=app=web", "--port=8080", "--image=web")
     kubectl(lab, "run", "web", "-n", "many", *labels)
-    kubectl(lab, "wait", "pod/web", "-n", "many", "--for=condition=Ready", "--timeout=20s")
+    kubectl(lab, "wait", "pod/web", "-n", "many", "--for=condition=Ready", "--timeout=120s")
 
 
 def frontends(node: LabNode) -> set[str]:
@@ -136,7 +135,7 @@ def frontends(node: LabNode) -> set[str]:
     return {key[4].split(" . ")[0] for key in elements}
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(900)
 def test_a_thousand_services_come_and_go_and_no_connection_notices(
     lab: Lab, tmp_path: Path
 ) -> None:
@@ -151,7 +150,7 @@ def test_a_thousand_services_come_and_go_and_no_connection_notices(
         template = "jsonpath={.items[*].spec.clusterIP}"
         addresses = kubectl(lab, "get", "services", "-n", "many", "-o", template).split()
         for node in lab.nodes:
-            until("all answer", lambda: answers(node.netns, addresses) == {"answered"}, 30)  # noqa: B023 - called in this turn
+            until("all answer", lambda: answers(node.netns, addresses) == {"answered"}, 120)  # noqa: B023 - called in this turn
         print(f"all answer on all nodes {time.monotonic() - applied:.1f} s after kubectl's end")
         for node in lab.nodes:
             assert frontends(node) == few[node.name] | set(addresses)
@@ -163,11 +162,11 @@ def test_a_thousand_services_come_and_go_and_no_connection_notices(
             assert sent["policy"] == before[node.name]["policy"]
         kubectl_each(lab, files, "delete", "--wait=false")
         gone = time.monotonic()
-        until("all are gone", lambda: all(frontends(n) == few[n.name] for n in lab.nodes), 30)
+        until("all are gone", lambda: all(frontends(n) == few[n.name] for n in lab.nodes), 120)
         print(f"the last is gone {time.monotonic() - gone:.1f} s after kubectl's end")
+    assert not any(flow.was_held_up for flow in flows)
     kubectl(lab, "delete", "pod", "web", "-n", "many", "--grace-period=1")
     kubectl(lab, "delete", "namespace", "many", "--wait=false")
-    assert max(flow.told.silence for flow in flows) < SECOND
 
 
 # ---------------------------------------------------------------------------- the API server
@@ -195,17 +194,17 @@ def test_an_api_server_that_dies_stops_nothing_and_is_heard_when_it_is_back(lab:
         # An agent that starts meanwhile knows nothing yet: it must not take that for nothing.
         end_agent(lab, first, signal.SIGTERM)
         daemons.start_agent(lab, first)
-        until("it waits", lambda: bool(status(lab, first).get("waiting")), 20)
+        until("it waits", lambda: bool(status(lab, first).get("waiting")))
         for flow in flows:
             flow.goes_on()
         assert not status(lab, first)["ready"]
         assert rules(first) == before
         start_server(lab)
         address = expose(lab, "afterwards")
-        until("the change is in force", lambda: served(lab, address), 30)
+        until("the change is in force", lambda: served(lab, address))
         assert until_ready(lab, first)["failures"] == NOTHING_SENT
         kubectl(lab, "delete", "service", "afterwards")
-        until("it is gone", lambda: unserved(lab, address), 20)
+        until("it is gone", lambda: unserved(lab, address))
     assert containers(lab) == running, "no pod was started again"
     assert {row.restarts for row in look(lab).pods} == {0}
 
@@ -221,9 +220,9 @@ def test_an_api_server_that_is_frozen_delays_changes_and_nothing_else(lab: Lab) 
         finally:
             os.kill(pid, signal.SIGCONT)
         address = expose(lab, "thawed")
-        until("the change is in force", lambda: served(lab, address), 20)
+        until("the change is in force", lambda: served(lab, address))
         kubectl(lab, "delete", "service", "thawed")
-        until("it is gone", lambda: unserved(lab, address), 20)
+        until("it is gone", lambda: unserved(lab, address))
     assert containers(lab) == running
 
 
@@ -261,7 +260,7 @@ def asleep(lab: Lab, meanwhile: Callable[[], None]) -> None:
 
 def test_what_happened_in_a_compacted_history_is_caught_up_with(lab: Lab) -> None:
     goes, came = expose(lab, "goes"), ""
-    until("it is in force", lambda: served(lab, goes), 20)
+    until("it is in force", lambda: served(lab, goes))
     before = {node.name: status(lab, node)["transactions"] for node in lab.nodes}
 
     def unheard() -> None:
@@ -274,13 +273,14 @@ def test_what_happened_in_a_compacted_history_is_caught_up_with(lab: Lab) -> Non
 
     with customers(lab):
         asleep(lab, unheard)
-        until("what came is in force", lambda: served(lab, came), 30)
-        until("what went is gone", lambda: unserved(lab, goes), 20)
+        until("what came is in force", lambda: served(lab, came))
+        until("what went is gone", lambda: unserved(lab, goes))
     for node in lab.nodes:
         sent = status(lab, node)["transactions"]
         assert sent["policy"] == before[node.name]["policy"], "what did not change is not sent"
         assert sent["proxy"] - before[node.name]["proxy"] < 10
     kubectl(lab, "delete", "service", "came")
+    until("it is gone", lambda: unserved(lab, came))
 
 
 def test_at_the_end_a_fresh_agent_would_change_nothing(lab: Lab) -> None:

@@ -35,8 +35,8 @@ def test_kube_proxy_serves_the_shop(proxy: Proxy) -> None:
             real_lab.kubectl(lab, "-n", "shop", "get", "service", "frontend", "-o", "json")
         )
         visitor = namespaces.pod_netns(lab.name, "default", "visitor")
-        ((inside, _),) = reachability.probe(visitor, [("tcp", service["spec"]["clusterIP"], 80)])
-        ((outside, _),) = reachability.probe(lab.fabric, [("tcp", "192.168.100.12", 30080)])
+        ((inside, _),) = reachability.probe(visitor, [("tcp", service["spec"]["clusterIP"], 80)], 5)
+        ((outside, _),) = reachability.probe(lab.fabric, [("tcp", "192.168.100.12", 30080)], 5)
         assert (inside, outside) == ("answered", "answered")
 
 
@@ -73,7 +73,7 @@ def test_an_interrupted_up_leaves_nothing() -> None:
     ) as up:
         try:
             role = f"{name}/kube-apiserver"
-            until("it has begun", lambda: role in processes.marked(processes.ROLE), 30)
+            until("it has begun", lambda: role in processes.marked(processes.ROLE))
             up.send_signal(signal.SIGINT)
             _, errors = up.communicate(timeout=60)
         finally:

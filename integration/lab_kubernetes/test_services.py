@@ -157,7 +157,7 @@ def test_should_be_able_to_handle_large_requests(stage: Stage, pod1: str) -> Non
     address = stage.expose("large", "web", ports=[udp(90, name="u")])["clusterIP"]
     stage.until_met(pod1, (address, 90, "udp"), BOTH)
     client = stage.udp(pod1)
-    client.socket.settimeout(2)
+    client.socket.settimeout(30)
     client.socket.sendto(b"x" * 2000, (address, 90))  # more than a packet
     assert client.socket.recv(4096).endswith(b"x" * 2000 + b"\n")
 
@@ -246,7 +246,7 @@ def test_a_range_that_an_administrator_adds_gives_addresses_that_are_served(
         except ApiError:  # the allocator has not heard of the range yet
             return False
 
-    until("the range is given out from", made, 20)
+    until("the range is given out from", made)
     stage.until_met(pod1, ("10.98.7.5", 80, "tcp"), BOTH)
     stage.until_met(pod1, ("10.98.7.6", 80, "tcp"), SILENT)
     stage.withdraw("elsewhere")
@@ -266,7 +266,7 @@ def test_kubectl_makes_services_of_each_type_and_the_examples(stage: Stage, pod1
     assert done.returncode == 0, done.stderr
     where = ("get", "service", "plain", "-n", "square", "-o", "jsonpath={.spec.clusterIP}")
     address = real_lab.kubectl(stage.lab, *where)
-    until("two pods answer", lambda: len(stage.met(pod1, address, 80)) == len(BOTH), 20)
+    until("two pods answer", lambda: len(stage.met(pod1, address, 80)) == len(BOTH))
     assert look(stage.lab).problems == ()
     real_lab.kubectl(stage.lab, "delete", "namespace", "square", "--wait=false")
 
@@ -347,7 +347,7 @@ def test_should_have_session_affinity_timeout_work_for_service_with_type_cluster
         time.sleep(1.2)  # what is measured is time
         return met == BOTH
 
-    until("a client is forgotten", another, 40)
+    until("a client is forgotten", another, 200)
 
 
 def test_a_restarted_agent_remembers_who_talked_to_whom_and_breaks_no_connection(
@@ -377,10 +377,13 @@ def test_should_be_able_to_connect_to_terminating_and_unready_endpoints_as_publi
     places = [(pod1, spec["clusterIP"], 80), (world, node2.ips[0], node_port(spec))]
     for source, address, port in places:
         stage.until_met(source, (address, port, "tcp"), wanted)
-    stage.leave(f"{app}-0", grace=15)
-    until(
-        "it is terminating", lambda: stage.endpoints(app)[f"{app}-0"]["conditions"]["terminating"]
-    )
+    stage.leave(f"{app}-0", grace=60)
+
+    def terminating() -> bool:  # a slice comes to have its pod, also one that is not ready
+        conditions = stage.endpoints(app).get(f"{app}-0", {}).get("conditions", {})
+        return bool(conditions.get("terminating"))
+
+    until("it is terminating", terminating)
     for source, address, port in places:
         stage.until_met(source, (address, port, "tcp"), wanted)
 
@@ -396,7 +399,7 @@ def test_should_fallback_to_terminating_endpoints_when_there_are_no_ready_endpoi
     ports = stage.expose("leaving-external", "leaving", **outside_local)
     stage.start("leaving-0", "node1", "leaving")
     stage.until_met(pod1, (everywhere["clusterIP"], 80, "tcp"), {"leaving-0"})
-    stage.leave("leaving-0", grace=25)
+    stage.leave("leaving-0", grace=60)
     until("it is terminating", lambda: not ready(stage, "leaving", "leaving-0"))
     it = {"leaving-0"}
     stage.until_met(pod2, (everywhere["clusterIP"], 80, "tcp"), it)
@@ -451,15 +454,15 @@ def test_should_fail_health_check_node_port_if_there_are_only_terminating_endpoi
         status, body = stage.get(world, node.ips[0], port)
         return status, body["localEndpoints"] if status else -1
 
-    until("node1 has one", lambda: told(node1) == (200, 1), 20)
-    until("node2 has none", lambda: told(node2) == (503, 0), 20)
+    until("node1 has one", lambda: told(node1) == (200, 1))
+    until("node2 has none", lambda: told(node2) == (503, 0))
     _, body = stage.get(world, node1.ips[0], port)
     assert body["service"] == {"namespace": "default", "name": "checked"}
-    stage.leave("checked-0", grace=20)
-    until("node1 says so", lambda: told(node1) == (503, 0), 20)
+    stage.leave("checked-0", grace=60)
+    until("node1 says so", lambda: told(node1) == (503, 0))
     assert stage.met(world, node1.ips[0], node_port(spec)) == {"checked-0"}
     stage.change("checked", externalTrafficPolicy="Cluster", healthCheckNodePort=0)
-    until("nobody listens", lambda: stage.get(world, node1.ips[0], port)[0] == 0, 20)
+    until("nobody listens", lambda: stage.get(world, node1.ips[0], port)[0] == 0)
 
 
 # --------------------------------------------------------------------------------- conntrack
@@ -479,10 +482,10 @@ def test_should_be_able_to_preserve_udp_traffic_when_server_pod_cycles(
     client = stage.udp(pod1)  # one source port: one conntrack entry
     client.ask(*where)  # before there is anyone
     stage.start(f"{app}-0", "node1", app)
-    until("the first answers", lambda: client.ask(*where) == f"{app}-0", 20)
+    until("the first answers", lambda: client.ask(*where) == f"{app}-0")
     stage.start(f"{app}-1", "node1", app)
     stage.leave(f"{app}-0")
-    until("the second answers", lambda: client.ask(*where) == f"{app}-1", 20)
+    until("the second answers", lambda: client.ask(*where) == f"{app}-1")
 
 
 def test_should_be_able_to_cleanup_conntrack_entries_when_udp_service_target_port_changes(
@@ -492,11 +495,11 @@ def test_should_be_able_to_cleanup_conntrack_entries_when_udp_service_target_por
     spec = stage.expose("moved", type="NodePort", ports=[udp(80, 8080)])
     where = (node1.ips[0], node_port(spec))
     client = stage.udp(world)
-    until("it answers", lambda: client.ask(*where) == "moved-0", 20)
+    until("it answers", lambda: client.ask(*where) == "moved-0")
     stage.change("moved", ports=[udp(80, 7070, nodePort=node_port(spec))])  # nobody is there
-    until("the flow is moved", lambda: client.ask(*where) != "moved-0", 20)
+    until("the flow is moved", lambda: client.ask(*where) != "moved-0")
     stage.change("moved", ports=[udp(80, 9090, nodePort=node_port(spec))])
-    until("the flow is moved back", lambda: client.ask(*where) == "moved-0", 20)
+    until("the flow is moved back", lambda: client.ask(*where) == "moved-0")
 
 
 # ---------------------------------------------------------------------- traffic distribution

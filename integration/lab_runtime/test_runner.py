@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -189,22 +190,24 @@ def test_a_pod_that_ends_well_has_succeeded_and_its_network_is_gone(node: Node) 
     assert log.stat().st_mode & 0o777 == 0o600
 
 
-def test_readiness_follows_the_probe(node: Node) -> None:
+def test_readiness_follows_the_probe(node: Node, tmp_path: Path) -> None:
+    flag = tmp_path / "fine"
     probe = {
         "exec": {"command": ["grep", "-q", "fine", "/run/podwire-lab-probe"]},
         "periodSeconds": 1,
     }
-    command = [
-        "sh",
-        "-c",
-        "mount -t tmpfs t /run && sleep 0.5 && echo fine > /run/podwire-lab-probe; sleep 60",
-    ]
+    script = (
+        f"mount -t tmpfs t /run; while [ ! -e {flag} ]; do sleep 0.1; done; "
+        "echo fine > /run/podwire-lab-probe; sleep 600"
+    )
+    command = ["sh", "-c", script]
     node.want("slow", containers=[{"name": "main", "command": command, "readinessProbe": probe}])
     node.start()
     until("it runs", lambda: (r := node.report("slow")) is not None and r.phase is Phase.RUNNING)
     report = node.report("slow")
     assert report is not None
     assert not report.ready
+    flag.touch()
     node.ready("slow")
 
 

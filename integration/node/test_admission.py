@@ -200,7 +200,7 @@ def test_leases_that_cannot_be_read_take_no_host_port_away(
         assert dialled(node.peer, NODE_ADDRESSES[0], 8080) == "the pod"
         if damage == "the file":
             database.write_bytes(whole)  # read again soon
-        until("it serves", lambda: node.call("STATUS").exit_code == 0, 30)
+        until("it serves", lambda: node.call("STATUS").exit_code == 0)
         assert dialled(node.peer, NODE_ADDRESSES[0], 8080) == "the pod"
         assert node.call("DEL", pod).exit_code == 0
     assert "8080" not in node.netns.run("nft", "list", "table", "ip", "podwire-host-ports")
@@ -279,7 +279,7 @@ def test_an_agent_that_ends_in_a_storm_leaves_nothing_behind(
     with Storm(node, pods) as storm:
         for _ in range(4):
             before = storm.added
-            until("pods come", lambda seen=before: storm.added > seen + 5, 40)  # type: ignore[misc] # mypy infers no default
+            until("pods come", lambda seen=before: storm.added > seen + 5)  # type: ignore[misc] # mypy infers no default
             time.sleep(chance.random() / 5)
             node.stop(number)
             node.start()

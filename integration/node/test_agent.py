@@ -302,7 +302,7 @@ def test_a_folder_that_vanishes_leaves_the_last_state(site: Site) -> None:
     )
     assert site.in_force() == before
     moved.rename(site.folder)
-    until("it goes on", lambda: site.status()["problems"] == [], seconds=20)
+    until("it goes on", lambda: site.status()["problems"] == [])
     site.put(OTHER)
     until("changes arrive again", lambda: site.status()["routes"] == 2)
 
@@ -350,4 +350,4 @@ def test_it_waits_for_facts_and_burns_no_time(site: Site) -> None:
         time.sleep(1)
         return ticks() - before <= 2
 
-    until("a second without work", quiet_second, 10)  # what starts it does may take a moment
+    until("a second without work", quiet_second)  # what starts it does may take a moment

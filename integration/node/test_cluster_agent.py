@@ -122,7 +122,7 @@ class Site:
         return found
 
     def ready(self) -> None:
-        until("the agent is ready", lambda: self.status().get("ready", False), seconds=20)
+        until("the agent is ready", lambda: self.status().get("ready", False))
 
     def log(self) -> str:
         return (self.folder / "agent.log").read_text()
@@ -277,7 +277,7 @@ def test_a_condition_that_was_forbidden_is_cleared_once_it_may_be(site: Site) ->
         until("it is refused", lambda: site.status().get("letters", {}).get("failed", 0) >= 2)
         assert site.condition() == {}
         site.plane.request("PATCH", role, {"rules": RIGHTS})
-        until("it is cleared", lambda: site.condition().get("status") == "False", seconds=30)
+        until("it is cleared", lambda: site.condition().get("status") == "False")
         assert site.log().count("nodes/status") <= 1, "the refusal was said once"
 
 
@@ -299,7 +299,7 @@ def test_a_bad_object_is_one_event_also_after_a_restart(site: Site) -> None:
         until(
             "it is named", lambda: any("Node crooked" in row for row in site.status()["problems"])
         )
-        until("it is told", lambda: site.status()["letters"]["sent"] >= 1, seconds=20)
+        until("it is told", lambda: site.status()["letters"]["sent"] >= 1)
         (event,) = site.events("crooked")
         assert event["message"].startswith("status.addresses[0].address: ")
         assert (event["type"], event["reason"], event["count"]) == ("Warning", "Unusable", 1)
@@ -378,7 +378,7 @@ def test_ready_waits_for_the_api_server(site: Site) -> None:
     site.make_node(site.node, "10.244.8.0/24", address="192.168.90.11")
     site.netns.run("ip", "route", "add", "blackhole", ADDRESS)
     site.start()
-    until("it says so", lambda: bool(site.status().get("problems")), seconds=20)
+    until("it says so", lambda: bool(site.status().get("problems")))
     assert not site.status()["ready"]
     assert site.status()["waiting"]
     assert "podwire" not in site.tables()
@@ -410,7 +410,7 @@ def test_what_it_may_not_read_is_named_and_the_rest_goes_on(site: Site, unread: 
     rules = [rule for rule in RIGHTS if resource not in rule["resources"]]
     with account(site, rules) as kubeconfig:
         site.start("--kubeconfig", str(kubeconfig))
-        until("Services are served", lambda: "podwire-proxy" in site.tables(), seconds=20)
+        until("Services are served", lambda: "podwire-proxy" in site.tables())
         until("the event was sent", lambda: len(site.events(tilted)) == 1)
         until("it says what it waits for", lambda: bool(site.status().get("waiting")))
         status = site.status()
@@ -442,7 +442,7 @@ def test_what_administrators_deny_stays_denied_until_it_is_known_to_be_gone(site
         until("it says what it lacks", lambda: "clusternetworkpolicies" in site.waits())
         assert site.denies()
         site.plane.request("PATCH", role, {"rules": RIGHTS})
-        until("it is ready", lambda: site.status()["ready"], seconds=40)
+        until("it is ready", lambda: site.status()["ready"])
         assert site.denies()
         site.stop()
         kind.unteach(site.plane)

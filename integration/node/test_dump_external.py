@@ -66,8 +66,8 @@ def test_who_asked_once_is_in_opening_and_in_parts_in_fragments(
         client.connect((node(family), NODEPORT))
         client.send(b"x" * LONG)
         mine = end("outside", family, client.getsockname()[1])
-        until("it was sent on", lambda: mine in str(rows(stage, "opening")), 20)
-        until("its parts are known", lambda: mine in str(rows(stage, "fragments")), 20)
+        until("it was sent on", lambda: mine in str(rows(stage, "opening")))
+        until("its parts are known", lambda: mine in str(rows(stage, "fragments")))
         found = {each["Way"]: each for each in rows(stage, "opening") if mine in str(each)}
         (part,) = (each for each in rows(stage, "fragments") if each["From"] == mine)
     assert found["request"]["Protocol"] == part["Protocol"] == "UDP"

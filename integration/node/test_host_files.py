@@ -44,8 +44,8 @@ def files(host: Path) -> list[Path]:
 def begun(node: AttachingNode, host: Path) -> None:
     """Start an agent, and wait until runtimes may know of it."""
     node.begin()
-    until("the conflist is there", lambda: all(path.exists() for path in files(host)), 30)
-    until("it serves", lambda: node.call("STATUS").exit_code == 0, 30)
+    until("the conflist is there", lambda: all(path.exists() for path in files(host)))
+    until("it serves", lambda: node.call("STATUS").exit_code == 0)
 
 
 def written(host: Path) -> dict[str, object]:
@@ -78,9 +78,9 @@ def test_another_network_that_comes_first_is_named_in_the_status(
     rival = host / "etc/05-other.conflist"
     rival.write_text("{}")
     status = host / "node/status.json"
-    until("it is a problem", lambda: str(rival) in status.read_text(), 10)
+    until("it is a problem", lambda: str(rival) in status.read_text())
     rival.unlink()
-    until("it is none any more", lambda: str(rival) not in status.read_text(), 10)
+    until("it is none any more", lambda: str(rival) not in status.read_text())
 
 
 def test_pods_end_while_no_agent_runs_and_the_next_one_leaves_nothing_of_them(
@@ -96,7 +96,7 @@ def test_pods_end_while_no_agent_runs_and_the_next_one_leaves_nothing_of_them(
         assert node.call("DEL", pod, **config).exit_code == 0
     assert len(node.left()) > 0
     node.begin()
-    until("nothing is left", lambda: node.left() == [], 30)
+    until("nothing is left", lambda: node.left() == [])
     with Leases(node.state, boot_id(), create=False) as leases:
         assert list(leases.all()) == []
 

@@ -50,7 +50,7 @@ class Cluster:
         with (self.folder.parent / f"{name}.log").open("ab") as log:
             process = subprocess.Popen([*inside, *command, *options], stderr=log)
         self.agents[name] = process
-        until(f"{name}'s agent is ready", lambda: self.status(name).get("ready", False), 30)
+        until(f"{name}'s agent is ready", lambda: self.status(name).get("ready", False))
 
     def stop(self, name: str, number: int = signal.SIGTERM) -> None:
         agent = self.agents.pop(name)

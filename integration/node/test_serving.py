@@ -97,7 +97,7 @@ class Node:
         with (self.folder / "agent.log").open("ab") as log:
             command = [*inside, sys.executable, "-m", "podwire_node", "agent", *options]
             self.agent = subprocess.Popen(command, stderr=log)
-        until("the agent is ready", lambda: self.status().get("ready", False), 20)
+        until("the agent is ready", lambda: self.status().get("ready", False))
         return self.status()
 
     def stop(self, number: int = signal.SIGTERM) -> None:

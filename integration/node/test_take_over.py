@@ -68,7 +68,7 @@ def test_a_kube_proxy_that_has_left_is_taken_over_without_a_refused_connection(
     assert kube_proxys_rules(site)
     with everyone_talks(site) as flows:
         site.podwire(f"--config={site.folder / 'kube-proxy.json'}")  # its own file
-        until("kube-proxy's rules are gone", lambda: taken_over(site), 30)
+        until("kube-proxy's rules are gone", lambda: taken_over(site))
         assert kube_proxys_rules(site) == []
         for flow in flows:
             flow.goes_on(30)
@@ -84,8 +84,8 @@ def test_a_kube_proxy_that_runs_on_is_told_of_once(site: Site, mode: str) -> Non
     kube_proxy = site.kube_proxy(mode)
     with everyone_talks(site) as flows:
         start_podwire(site)
-        until("it was tried", lambda: taken_over(site), 30)
-        until("it is told", lambda: bool(site.status().get("problems")), 10)
+        until("it was tried", lambda: taken_over(site))
+        until("it is told", lambda: bool(site.status().get("problems")))
         for flow in flows:
             flow.goes_on(30)
         site.stop(kube_proxy)
@@ -99,10 +99,10 @@ def test_one_in_another_container_is_known_by_its_tables(site: Site) -> None:
     alone = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc")
     words = (f"--kubeconfig={site.kubeconfig}", "--hostname-override=node1", *OFF)
     site.podwire(*words, under=alone)
-    until("kube-proxy's rules are gone", lambda: taken_over(site), 30)
+    until("kube-proxy's rules are gone", lambda: taken_over(site))
     assert site.status()["problems"] == []
     kube_proxy = site.kube_proxy("nftables")
-    until("it is told", lambda: bool(site.status()["problems"]), 20)
+    until("it is told", lambda: bool(site.status()["problems"]))
     (problem,) = site.status()["problems"]
     assert problem.startswith("kube-proxy's tables are there again: two proxies serve this node")
     site.stop(kube_proxy)
@@ -111,10 +111,10 @@ def test_one_in_another_container_is_known_by_its_tables(site: Site) -> None:
 def test_kube_proxys_rules_stay_until_ours_are_in_force(site: Site) -> None:
     site.stop(site.kube_proxy("nftables"))
     monitor = site.start("monitor.log", "nft", "monitor")
-    until("nft listens", lambda: _listens(site, monitor.pid), 10)
+    until("nft listens", lambda: _listens(site, monitor.pid))
     start_podwire(site)
-    until("kube-proxy's rules are gone", lambda: taken_over(site), 30)
-    until("it was announced", lambda: "delete table ip6 kube-proxy" in site.log("monitor.log"), 10)
+    until("kube-proxy's rules are gone", lambda: taken_over(site))
+    until("it was announced", lambda: "delete table ip6 kube-proxy" in site.log("monitor.log"))
     lines = site.log("monitor.log").splitlines()
     (gone,) = (at for at, line in enumerate(lines) if line.startswith("delete table ip kube-proxy"))
     ours = [at for at, line in enumerate(lines) if "podwire-proxy" in line and CLUSTER_IP in line]
@@ -132,6 +132,6 @@ def test_turned_off_nothing_of_kube_proxy_is_touched(site: Site) -> None:
     site.stop(site.kube_proxy("nftables"))
     before = kube_proxys_rules(site)
     start_podwire(site, "--take-over=false")
-    until("podwire is ready", lambda: site.status().get("ready", False), 30)
+    until("podwire is ready", lambda: site.status().get("ready", False))
     assert kube_proxys_rules(site) == before
     assert site.serves()

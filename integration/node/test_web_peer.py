@@ -208,7 +208,7 @@ def test_metrics_have_the_names_types_labels_and_buckets(peers: Peers, plane: Co
     change = {"metadata": {"annotations": annotations}, "endpoints": []}
     plane.request("PATCH", f"{SLICES}/s", change)
     last = b"kubeproxy_sync_partial_proxy_rules_duration_seconds_count"
-    until("it is synced", lambda: last in ask(peers.theirs, METRICS, "/metrics")[1], 30)
+    until("it is synced", lambda: last in ask(peers.theirs, METRICS, "/metrics")[1])
     theirs, ours = (shape(answer[1].decode()) for answer in peers.ask(METRICS, "/metrics"))
     assert {name: ours.get(name) for name in theirs} == theirs
     never_happened = {

@@ -32,7 +32,7 @@ class Agent:
         """Start it and wait until a runtime can find the network."""
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(self._command, stdin=subprocess.DEVNULL, stderr=log)
-        until("the agent has installed its conflist", self._installed, 30)
+        until("the agent has installed its conflist", self._installed)
 
     def _installed(self) -> bool:
         assert self._process is not None

@@ -107,7 +107,7 @@ class Site:
 
     def until_clean(self) -> None:
         """Wait until nothing is left of any container."""
-        until("nothing is left", lambda: self.traces() == CLEAN, 20)
+        until("nothing is left", lambda: self.traces() == CLEAN)
 
 
 CLEAN: dict[str, list[str]] = {"links": [], "routes": [], "leases": []}

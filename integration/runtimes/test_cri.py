@@ -103,7 +103,7 @@ def test_a_containerd_killed_in_the_middle_leaves_what_no_retry_adds_to(
         )
         for file in files
     ]
-    until("some have addresses", lambda: bool(site.leases()), 30)
+    until("some have addresses", lambda: bool(site.leases()))
     daemon.kill()
     for process in begun:
         process.wait(60)

@@ -55,7 +55,7 @@ class Containerd:
             self.process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
-        until("containerd answers", self._answers, 30)
+        until("containerd answers", self._answers)
 
     def _answers(self) -> bool:
         assert self.process is not None
@@ -102,7 +102,7 @@ class Containerd:
             assert process.poll() is None, self.log(container)
             return self.running().get(container) is not None
 
-        until(f"{container} runs", runs, 30)
+        until(f"{container} runs", runs)
         return process
 
     def running(self) -> dict[str, str]:

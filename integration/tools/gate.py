@@ -47,7 +47,6 @@ class Gate:
         until(
             f"all packets from {source} to {destination} pass",
             lambda: self.dropped(source, destination) == since,
-            10,
         )
         return True
 

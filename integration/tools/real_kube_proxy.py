@@ -107,7 +107,7 @@ class Site:
         process = self.start(
             "kube-proxy.log", str(self.plane.programs / "kube-proxy"), config, path=path
         )
-        until("kube-proxy serves", self.serves, 30)
+        until("kube-proxy serves", self.serves)
         return process
 
     def serves(self) -> bool:
@@ -182,7 +182,7 @@ def _serve(stack: ExitStack, netns: Netns) -> None:
     stack.callback(server.communicate, timeout=10)
     stack.callback(server.kill)
     probe = ("curl", "--noproxy", "*", "-s", "-m", "1", "http://127.0.0.1:8080/")
-    until("a server answers", lambda: "pod=" in netns.run(*probe, check=False), 20)
+    until("a server answers", lambda: "pod=" in netns.run(*probe, check=False))
 
 
 def _objects() -> Sequence[tuple[str, dict[str, Any]]]:

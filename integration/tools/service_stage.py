@@ -152,9 +152,9 @@ class Stage:
         self.send("POST", PODS, body)
         self.pods.append(name)
         if ready:
-            until(f"{name} is ready", lambda: self._condition(name) == "True", 20)
+            until(f"{name} is ready", lambda: self._condition(name) == "True")
         else:
-            until(f"{name} runs", lambda: self._status(name).get("phase") == "Running", 20)
+            until(f"{name} runs", lambda: self._status(name).get("phase") == "Running")
 
     def hold(self, name: str, *, ready: bool) -> None:
         """Say whether a pod is ready; its next probe will find out."""
@@ -169,7 +169,7 @@ class Stage:
         if not grace:
             self.pods.remove(name)
             netns = namespaces.path(namespaces.pod_netns(self.lab.name, SPACE, name))
-            until(f"{name} is gone", lambda: not netns.exists(), 20)
+            until(f"{name} is gone", lambda: not netns.exists())
 
     def _file(self, name: str) -> Path:
         return self.folder / name
@@ -219,7 +219,7 @@ class Stage:
             return last == pods
 
         try:
-            until(f"{source} meets {sorted(pods)} at {where}", holds, 20)
+            until(f"{source} meets {sorted(pods)} at {where}", holds)
         except AssertionError as error:
             raise AssertionError(f"{error}; it meets {sorted(last)}") from None
 
@@ -297,7 +297,7 @@ def staged(lab: Lab, folder: Path) -> Iterator[Stage]:
     """The stage of a lab, with a client on each node and the two pods of the app web."""
     stage = Stage(lab, folder)
     account: Callable[[], bool] = lambda: bool(_account(stage))  # noqa: E731 - a fact in a word
-    until("pods may be made", account, 20)
+    until("pods may be made", account)
     for number, node in enumerate(lab.nodes, start=1):
         stage.start(f"client{number}", node.name, "client")
     for name, node in zip(("a", "b"), lab.nodes, strict=True):

@@ -71,7 +71,7 @@ def status(lab: Lab, node: LabNode) -> dict[str, Any]:
 
 def until_ready(lab: Lab, node: LabNode) -> dict[str, Any]:
     """Wait until its agent is; its status then."""
-    until(f"the agent of {node.name} is ready", lambda: bool(status(lab, node).get("ready")), 30)
+    until(f"the agent of {node.name} is ready", lambda: bool(status(lab, node).get("ready")))
     return status(lab, node)
 
 

@@ -108,7 +108,7 @@ class SocketAgent:
 
     def start(self, mode: str = "ebpf", *more: str) -> dict[str, Any]:
         self.begin(mode, *more)
-        until("the agent is ready", lambda: self.status().get("ready", False), 40)
+        until("the agent is ready", lambda: self.status().get("ready", False))
         return self.status()
 
     def stop(self, number: int = signal.SIGTERM) -> None:

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import msgspec
@@ -31,11 +31,27 @@ class Told(msgspec.Struct):
     silence: float = 0.0
 
 
-class Flow:
-    """Traffic as it goes."""
+def _sent_again(netns: str) -> dict[str, int]:
+    """Segments, SYNs too, that each namespace of the lab had to send twice: what is dropped is."""
 
-    def __init__(self, client: subprocess.Popen[bytes]) -> None:
+    def count() -> int:
+        text = Path("/proc/thread-self/net/snmp").read_text()
+        names, values = (row.split() for row in text.splitlines() if row.startswith("Tcp:"))
+        return int(values[names.index("RetransSegs")])
+
+    found = {}
+    for each in namespaces.named(".".join(netns.split(".")[:2]) + "."):
+        with suppress(FileNotFoundError):  # a pod that went just now
+            found[each] = namespaces.inside(each, count)
+    return found
+
+
+class Flow:
+    """Traffic as it goes, out of a namespace of a lab."""
+
+    def __init__(self, client: subprocess.Popen[bytes], netns: str) -> None:
         self.told = Told()
+        self._netns, self._before = netns, _sent_again(netns)
         self._client = client
         self._reader = threading.Thread(target=self._listen)
         self._reader.start()
@@ -49,6 +65,14 @@ class Flow:
             60,
         )
         assert self.told.broken == [], self.told.broken
+
+    @property
+    def was_held_up(self) -> bool:
+        """Whether somebody waited a second, and for a packet: not for a processor alone."""
+        after = _sent_again(self._netns)
+        return self.told.silence >= 1 and any(
+            count > self._before.get(each, 0) for each, count in after.items()
+        )
 
     def end(self) -> None:
         """Let it come to its end, which it says itself."""
@@ -76,7 +100,7 @@ def traffic(
     talk = [*enter, sys.executable, "-I", "-S", str(_TALKERS), str(long), str(pace), *words]
     with subprocess.Popen(talk, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as client:
         try:
-            flow = Flow(client)
+            flow = Flow(client, netns)
             flow.goes_on()
             yield flow
             flow.goes_on()

@@ -14,12 +14,22 @@ from typing import Any
 import pytest
 from client_build import build
 
-SHORT = (
+#: Agents that are away are given up soon; whoever talks may take its time on a busy machine.
+PATIENT = (
+    "CONNECT_MS=300",
+    "DELETE_CONNECT_MS=200",
+    "ANSWER_MS=20000",
+    "STATUS_MS=20000",
+    "STDIN_MS=20000",
+    "PRINT_MS=20000",
+)
+#: For tests that wait until a deadline has passed.
+HASTY = (
     "CONNECT_MS=300",
     "DELETE_CONNECT_MS=200",
     "ANSWER_MS=700",
     "STATUS_MS=300",
-    "STDIN_MS=300",
+    "STDIN_MS=3000",
     "PRINT_MS=1000",
 )
 ENVIRON = {
@@ -70,10 +80,19 @@ class Client:
 
 @pytest.fixture(scope="session")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Client:
-    """With short deadlines, and an end at the first bad byte (AddressSanitizer, UBSan)."""
-    deadlines = " ".join(f"-DPODWIRE_{each}" for each in SHORT)
+    """One that waits, and ends at the first bad byte (AddressSanitizer, UBSan)."""
+    return _built(tmp_path_factory.mktemp("client"), PATIENT)
+
+
+@pytest.fixture(scope="session")
+def hasty(tmp_path_factory: pytest.TempPathFactory) -> Client:
+    """The same with deadlines that tests can wait for."""
+    return _built(tmp_path_factory.mktemp("client"), HASTY)
+
+
+def _built(folder: Path, milliseconds: Sequence[str]) -> Client:
+    deadlines = " ".join(f"-DPODWIRE_{each}" for each in milliseconds)
     checks = "-g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all"
-    folder = tmp_path_factory.mktemp("client")
     return Client(build(folder, CFLAGS=f"{checks} {deadlines}", LDFLAGS=""))
 
 

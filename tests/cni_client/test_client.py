@@ -131,9 +131,9 @@ def test_the_largest_configuration_passes_and_a_larger_one_is_6(
     assert len(agent.heard) == 1
 
 
-def test_stdin_that_never_ends_is_5(client: Client) -> None:
+def test_stdin_that_never_ends_is_5(hasty: Client) -> None:
     with subprocess.Popen(
-        [client.program],
+        [hasty.program],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env={**ENVIRON, "CNI_COMMAND": "DEL"},
@@ -178,13 +178,14 @@ def test_an_agent_that_died_is_no_agent(client: Client, tmp_path: Path) -> None:
     assert client.call("DEL", Agent(path).config()).error["code"] == 11
 
 
-def test_add_waits_for_an_agent_that_restarts(client: Client, make_agent: MakeAgent) -> None:
+def test_add_waits_for_an_agent_that_restarts(tmp_path: Path, make_agent: MakeAgent) -> None:
+    program = build(tmp_path, CFLAGS="-DPODWIRE_CONNECT_MS=20000")
     agent = make_agent(encode_answer(Answer(0, b"late\n")))
     path = agent.path.with_name("later.sock")
     with (
         _pipe() as (stdin, runtime),
         subprocess.Popen(
-            [client.program],
+            [program],
             stdin=stdin,
             stdout=subprocess.PIPE,
             env={**ENVIRON, "CNI_COMMAND": "ADD"},
@@ -192,7 +193,7 @@ def test_add_waits_for_an_agent_that_restarts(client: Client, make_agent: MakeAg
     ):
         runtime.write(Agent(path).config())
         runtime.close()
-        until("it sleeps", lambda: _unread(stdin) == 0 and _sleeps(process.pid), 10)
+        until("it sleeps", lambda: _unread(stdin) == 0 and _sleeps(process.pid))
         # It has read all there was, so it can only sleep because it has found nobody.
         agent.path.rename(path)
         assert process.stdout is not None
@@ -200,7 +201,7 @@ def test_add_waits_for_an_agent_that_restarts(client: Client, make_agent: MakeAg
 
 
 def test_all_waits_of_a_call_have_one_deadline(tmp_path: Path, make_agent: MakeAgent) -> None:
-    deadlines = "-DPODWIRE_STDIN_MS=2000 -DPODWIRE_ANSWER_MS=2500"
+    deadlines = "-DPODWIRE_STDIN_MS=6000 -DPODWIRE_ANSWER_MS=7000"
     program = build(tmp_path, CFLAGS=deadlines)
     agent = make_agent(hang_up=False)
     begun = time.monotonic()
@@ -210,11 +211,11 @@ def test_all_waits_of_a_call_have_one_deadline(tmp_path: Path, make_agent: MakeA
         stdout=subprocess.PIPE,
         env={**ENVIRON, "CNI_COMMAND": "DEL"},
     ) as process:
-        time.sleep(1.5)  # a runtime that writes late
+        time.sleep(3)  # a runtime that writes late
         output, _ = process.communicate(agent.config())
     assert json.loads(output)["code"] == 11
     assert len(agent.heard) == 1
-    assert time.monotonic() - begun < 3.5  # not 1.5 and then 2.5
+    assert time.monotonic() - begun < 9.5  # not 3 and then 7
 
 
 def test_a_stdout_that_takes_no_more_for_now_gets_the_whole_answer(
@@ -238,16 +239,16 @@ def test_a_stdout_that_takes_no_more_for_now_gets_the_whole_answer(
         assert process.returncode == 0
 
 
-def test_a_stdout_that_nobody_reads_is_left_in_time(client: Client, make_agent: MakeAgent) -> None:
+def test_a_stdout_that_nobody_reads_is_left_in_time(hasty: Client, make_agent: MakeAgent) -> None:
     agent = make_agent(encode_answer(Answer(0, b"x" * (1 << 20))))
     with _pipe() as (_, writing):
         done = subprocess.run(
-            [client.program],
+            [hasty.program],
             input=agent.config(),
             stdout=writing,
             env={**ENVIRON, "CNI_COMMAND": "ADD"},
             check=False,
-            timeout=10,
+            timeout=30,
         )
     assert done.returncode == 1
 
@@ -302,11 +303,11 @@ def test_the_largest_answer_passes(client: Client, make_agent: MakeAgent) -> Non
 @pytest.mark.parametrize(("command", "code"), [("ADD", 11), ("STATUS", 50)])
 @pytest.mark.parametrize("reads", [True, False])
 def test_an_agent_that_never_answers_is_left_in_time(
-    client: Client, make_agent: MakeAgent, command: str, code: int, reads: bool
+    hasty: Client, make_agent: MakeAgent, command: str, code: int, reads: bool
 ) -> None:
     agent = make_agent(hang_up=False, reads=reads)
     begun = time.monotonic()
-    error = client.call(command, agent.config(padding="x" * 900_000)).error
+    error = hasty.call(command, agent.config(padding="x" * 900_000)).error
     assert error["code"] == code
     assert "no answer within" in error["msg"]
     assert time.monotonic() - begun < 10

@@ -66,11 +66,11 @@ def test_the_file_holds_the_message_and_is_named_by_hashes(client: Client, agent
     ("pieces", "hang_up"), [([], True), ([b"PWA1\0\0"], True), ([], False), ([b"PWA1"], False)]
 )
 def test_an_agent_that_gives_no_whole_answer_is_no_agent(
-    client: Client, make_agent: MakeAgent, tmp_path: Path, pieces: list[bytes], hang_up: bool
+    hasty: Client, make_agent: MakeAgent, tmp_path: Path, pieces: list[bytes], hang_up: bool
 ) -> None:
     agent = make_agent(*pieces, hang_up=hang_up)
     agent.queue = tmp_path / "queue"
-    assert client.call("DEL", agent.config()).exit_code == 0
+    assert hasty.call("DEL", agent.config()).exit_code == 0
     assert len(queued(agent)) == 1
 
 

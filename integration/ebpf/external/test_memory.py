@@ -105,7 +105,7 @@ def test_a_tcp_client_is_believed_when_it_knows_the_endpoints_number(
     way = crafted.Way(ADDRESSES["outside"][family], node(family), 45_010, NODEPORT)
     key = Flow(way.source, way.sport, way.destination, way.dport, socket.IPPROTO_TCP)
     send(stage, crafted.segment(way, 1))
-    until("the endpoint answers", lambda: opening.read()[key].answered, 10)
+    until("the endpoint answers", lambda: opening.read()[key].answered)
     number = opening.read()[key].number
     for wrong in (number, number + (1 << 17) + 1, number - 1, number + (1 << 31)):
         send(stage, crafted.segment(way, 2, crafted.ACK, wrong % 2**32))
@@ -115,7 +115,7 @@ def test_a_tcp_client_is_believed_when_it_knows_the_endpoints_number(
     assert key in opening.read()
     assert key not in connections.read()
     send(stage, crafted.segment(way, 2, crafted.ACK, (number + 1) % 2**32))
-    until("it moves over", lambda: key in connections.read(), 10)
+    until("it moves over", lambda: key in connections.read())
     mine = {flow for flow in connections.read() if way.sport in flow}
     assert {flow.way for flow in mine} == set(Way)
     assert all(connections.read()[flow].established for flow in mine)
@@ -143,7 +143,7 @@ def test_who_dials_anew_is_to_be_believed_anew(stage: Stage) -> None:
     stage.become(world("b"))
     way = crafted.Way(ADDRESSES["outside"][Family.IPV4], node(Family.IPV4), 45_011, NODEPORT)
     send(stage, crafted.segment(way, 1))
-    until("it begins", lambda: len(stage.external.opening.read()) == 2, 10)
+    until("it begins", lambda: len(stage.external.opening.read()) == 2)
     assert not stage.external.connections.read()
 
 

@@ -129,7 +129,7 @@ def test_an_endpoint_learns_of_a_smaller_mtu_outside(
         about = Way(node(family), outside(family), NODEPORT, client.getsockname()[1])
     complain(stage, crafted.datagram(about, 1, bytes(_MTU)))
     peer = outside(family) if policy else node(family)
-    until("a has heard it", lambda: path_mtu(stage, "a", peer) == str(_MTU), 10)
+    until("a has heard it", lambda: path_mtu(stage, "a", peer) == str(_MTU))
     stage.netns["a"].run("ip", "route", "flush", "cache")
     stage.netns["a"].run("ip", "-6", "route", "flush", "cache")
 
@@ -313,7 +313,7 @@ def test_a_link_without_ethernet_is_served(stage: Stage, client: str) -> None:
                 answers.append(packet)
             return bool(answers)
 
-        until("the endpoint answers", answered, 10)
+        until("the endpoint answers", answered)
     head = 20 if family is Family.IPV4 else 40
     port, flags = answers[0][head : head + 2], answers[0][head + 13]
     assert (int.from_bytes(port), flags) == (NODEPORT, crafted.SYN | crafted.ACK)

@@ -77,10 +77,10 @@ def test_where_programs_cannot_be_any_more_nothing_stays_attached(
     agent.start("ebpf")
     agent.stop(signal.SIGKILL)
     agent.begin(mode, "--ebpf-folder", str(agent.folder / "no-bpffs"))
-    until("nothing is attached", lambda: agent.hooks() == {0}, 40)
+    until("nothing is attached", lambda: agent.hooks() == {0})
     agent.endpoints("b")
     if mode == "auto":
-        until("nftables serves", lambda: agent.status().get("in_sync", False), 40)
+        until("nftables serves", lambda: agent.status().get("in_sync", False))
         assert {who for who, _ in agent.dial("c", VIP[V4], times=6)} == {"b"}
     else:
         assert agent.process is not None

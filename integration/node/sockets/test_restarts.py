@@ -64,7 +64,7 @@ def test_where_pins_are_gone_they_come_again(agent: SocketAgent, how: str) -> No
         until("the kernel has let go", lambda: agent.hooks() == {0})
         assert len(agent.dial("c", VIP[V4])[0]) == 2, "nftables serves"
         subprocess.run(["mount", "-t", "bpf", "bpf", folder.parent], check=True)
-    until("it is there again", lambda: folder.exists() and agent.hooks() == {1}, 40)
+    until("it is there again", lambda: folder.exists() and agent.hooks() == {1})
     until("it is told", lambda: agent.status()["proxy_backend"] == "ebpf")
     agent.endpoints("b")
     until("a is gone", lambda: agent.served() == {ADDRESSES["b"][V4]})

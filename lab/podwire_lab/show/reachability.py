@@ -108,14 +108,10 @@ def ask(lab: Lab, snapshot: Snapshot, patience: float = PATIENCE_S) -> Answers:
         each: judge(world, each.source, each.address, each.protocol, each.port).allowed
         for each in asked
     }
-    answers = Answers({}, expected)
+    answers = Answers(dial(lab, asked), expected)
     deadline = time.monotonic() + patience
-    again = asked
-    while again:
+    while (again := answers.differences) and time.monotonic() < deadline:
         answers = Answers({**answers.outcomes, **dial(lab, again)}, expected)
-        again = answers.differences
-        if time.monotonic() > deadline:
-            break
     return answers
 
 
