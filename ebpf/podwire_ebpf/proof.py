@@ -9,11 +9,13 @@ moment.
 
 from __future__ import annotations
 
+import errno
 import itertools
 import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -27,6 +29,7 @@ from podwire_ebpf.place import Place
 from podwire_ebpf.records import Canary
 from podwire_ebpf.tables import Table
 
+_LEAVING_S = 1.0
 _SECONDS = 60  # a machine that is slow and busy starts a process in some seconds
 _TRIES = 3
 _BELOW = "podwire-canary-"
@@ -131,9 +134,21 @@ def _call_inside(cgroup: Path) -> dict[str, int]:
         try:
             return _child(below)
         finally:
-            below.rmdir()
+            _remove(below)
     except (OSError, ValueError, subprocess.SubprocessError) as error:
         raise BpfError(f"no canary could call from {cgroup}: {error}") from error
+
+
+def _remove(cgroup: Path) -> None:
+    """Its process has ended, which the newest kernels tell the cgroup a moment later. OSError."""
+    deadline = time.monotonic() + _LEAVING_S
+    while True:
+        try:
+            return cgroup.rmdir()
+        except OSError as error:
+            if error.errno != errno.EBUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.001)
 
 
 def _sweep(cgroup: Path) -> None:

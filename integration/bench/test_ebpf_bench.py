@@ -75,7 +75,7 @@ def test_quick_prints_every_figure_and_leaves_nothing() -> None:
     assert result[0] == "RESULT"
     assert [word.partition("=")[0] for word in result[1:]] == NAMES
     assert not cgroups_of(process.pid)
-    assert inside(mounts) == []
+    until("all its processes have gone", lambda: inside(mounts) == [])
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -78,7 +78,7 @@ class Namespace:
         text = self.run("ip", "-json", *words)
         return json.loads(text) if text.strip() else []
 
-    def pings(self, address: str, *options: str, patience: int = 2) -> bool:
+    def pings(self, address: str, *options: str, patience: int = 10) -> bool:
         """Whether the answer to one echo request comes within some seconds."""
         done = subprocess.run(
             [

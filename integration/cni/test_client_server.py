@@ -206,7 +206,7 @@ def test_clients_that_leave_early_or_bring_too_much_leave_no_descriptor(path: Pa
     with connected(path) as client:
         socket.send_fds(client, [whole], [0, 1, 2])
         assert client.recv(99)
-    scratch.until("all is closed", lambda: open_descriptors() == before)
+    scratch.until("all is closed", lambda: open_descriptors() <= before)
 
 
 def open_descriptors() -> int:
@@ -231,7 +231,7 @@ def test_a_client_that_says_nothing_is_left_in_time(path: Path) -> None:
     silent, dripping = connected(path), connected(path)
     dripping.sendall(b"PWC1")
     assert [answered(each)[0] for each in (silent, dripping)] == [-1, -1]
-    assert 4 < time.monotonic() - begun < 15
+    assert 4 < time.monotonic() - begun < 19
 
 
 def test_ending_waits_for_the_call_that_runs(
@@ -260,10 +260,10 @@ def test_ending_does_not_wait_for_ever(
     free: Path, plugin: SlowPlugin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("podwire_node.cni.calls.server._FAREWELL", 0.2)
-    begun = time.monotonic()
     with CniServer(free, tmp_path, plugin=plugin):
         running = started(free, "ADD", "a")
         scratch.until("it runs", lambda: plugin.steps == ["ADD a begins"])
+        begun = time.monotonic()
     assert time.monotonic() - begun < 5
     plugin.go.set()
     assert answered(running) == (0, b"ADD a")

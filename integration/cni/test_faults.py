@@ -10,6 +10,7 @@ import pytest
 from .conftest import CLEAN, Answer, Node, Pod, addresses
 
 MakePod = Callable[[], Pod]
+pytestmark = pytest.mark.timeout(900)  # some 35 steps, five processes each
 LAUNCHER = str(Path(__file__).with_name("faulty_launcher.py"))
 MOST_STEPS = 60
 

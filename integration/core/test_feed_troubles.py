@@ -118,8 +118,7 @@ def test_a_forbidden_resource_is_waited_for_a_few_answers_long(
     assert not reader.synced, "its role may be bound in a moment"
     assert any(sentence.startswith("Service: ") for sentence in reader.waiting)
     plane.request("PATCH", f"{CLUSTER_ROLES}/hasty", {"rules": rules()})
-    reader.until("everything was read", lambda: reader.synced)
-    assert reader.unread == {}
+    reader.until("everything was read", lambda: reader.synced and reader.unread == {})
     assert reader.has(Service, web)
 
 
@@ -202,8 +201,7 @@ def test_garbage_in_a_token_file_is_waited_out(
     reader.until("it is told", lambda: bool(reader.told("401")))
     assert not reader.synced
     (tmp_path / "token").write_text(plane.account("patient", rules()))
-    reader.until("everything was read", lambda: reader.synced)
-    assert reader.unread == {}
+    reader.until("everything was read", lambda: reader.synced and reader.unread == {})
 
 
 def test_a_rotated_client_certificate_is_used(
@@ -216,8 +214,7 @@ def test_a_rotated_client_certificate_is_used(
     reader = follow(plane.write_kubeconfig(tmp_path / "config", user))
     reader.until("it is told", lambda: bool(reader.told("401")))
     sign(plane.folder / "clients", tmp_path / "me")
-    reader.until("everything was read", lambda: reader.synced)
-    assert reader.unread == {}
+    reader.until("everything was read", lambda: reader.synced and reader.unread == {})
 
 
 def test_a_key_within_the_kubeconfig_is_used_and_nothing_of_it_stays_on_disk(
@@ -243,8 +240,7 @@ def test_a_key_within_the_kubeconfig_is_used_and_nothing_of_it_stays_on_disk(
     reader = follow(write(tmp_path / "strangers"))
     reader.until("it is told", lambda: bool(reader.told("401")))
     write(plane.folder / "clients")
-    reader.until("everything was read", lambda: reader.synced)
-    assert reader.unread == {}
+    reader.until("everything was read", lambda: reader.synced and reader.unread == {})
     assert list(folder.iterdir()) == []
 
 

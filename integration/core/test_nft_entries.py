@@ -151,8 +151,12 @@ def test_an_entry_whose_time_is_over_is_gone_and_no_one_is_told(
 ) -> None:
     short = remembering(7, timeout=1)
     owner.change({short.key: short})
-    send(home)
-    assert owner.entries(TABLE, "clients") == MET
+
+    def is_met() -> bool:
+        send(home)
+        return bool(owner.entries(TABLE, "clients") == MET)
+
+    until("it is remembered", is_met)
     until("the entry is gone", lambda: not owner.entries(TABLE, "clients"))
     assert not monitor.foreign(owner.commits)
 

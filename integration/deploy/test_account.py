@@ -182,7 +182,7 @@ def test_the_kubelet_is_answered_and_nothing_waits_for_a_port_that_kube_proxy_ha
         until("the port is another's", lambda: "10256" in plane.netns.run("ss", "-Htln"))
         agent = start("proxy-only")
         until("the agent is ready", lambda: bool(agent.status.get("ready")))
-        assert "10256" in agent.said, "it says that it cannot listen"
+        until("it says that it cannot listen", lambda: "10256" in agent.said)
     finally:
         other.kill()
         other.communicate()

@@ -21,7 +21,7 @@ echo "$@" >>"{log}"
 case $1 in
 info) echo '{{"CgroupVersion":"2","MemoryLimit":true,"PidsLimit":true,"CPUShares":true}}' ;;
 run)
-    for _ in $(seq 100); do
+    for _ in $(seq 600); do
         [ "$(grep -c "^run " "{log}")" -ge 3 ] && break
         sleep 0.05
     done

@@ -199,7 +199,7 @@ def test_a_programmer_that_is_killed_at_any_step_hurts_nobody(node: Node) -> Non
     place = (str(node.place.cgroup), str(node.place.folder))
     with node.flood(20, 0, WEB, STICKY) as flood:
         told = node.netns.run(
-            "env", f"PYTHONPATH={path}", sys.executable, program, *place
+            "env", f"PYTHONPATH={path}", sys.executable, program, *place, seconds=240
         ).splitlines()
         after = time.monotonic()
         until("some more came", lambda: bool(flood.told) and flood.told[-1].began > after)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 
 import pytest
 from bpf_stage import ENDPOINTS4, ENDPOINTS6, PORT, TCP, UDP, Stage, cookie, refusal, who
@@ -174,9 +175,11 @@ def test_service_is_never_torn_while_it_changes(on: Stage) -> None:
     threads = [threading.Thread(target=work) for _ in range(2)]
     for each in threads:
         each.start()
-    for number in range(600):
-        on.serve(other, *ENDPOINTS4[2:4], *[ENDPOINTS4[2]] * (number % 30))
-        on.serve(mine, *[ENDPOINTS4[number % 2]] * (1 + number % 30))
+    changes, deadline = 0, time.monotonic() + 60
+    while changes < 600 or (len(met) < 2 and time.monotonic() < deadline):
+        on.serve(other, *ENDPOINTS4[2:4], *[ENDPOINTS4[2]] * (changes % 30))
+        on.serve(mine, *[ENDPOINTS4[changes % 2]] * (1 + changes % 30))
+        changes += 1
     ended.set()
     for each in threads:
         each.join()

@@ -130,7 +130,9 @@ def test_killed_agents_stop_no_traffic_and_restart_without_a_transaction(lab: La
     ):
         before = {node.name: in_force(node) for node in lab.nodes}
         for node in lab.nodes:
-            os.kill(daemons.agent_pid(lab, node), signal.SIGKILL)
+            pid = daemons.agent_pid(lab, node)
+            assert pid  # 0 would be this very test
+            os.kill(pid, signal.SIGKILL)
         until("the agents are dead", lambda: not any(daemons.agent_pid(lab, n) for n in lab.nodes))
         assert asks(lab, "deploy/frontend", api[V4], 80) == {"answered"}
         assert asks(lab, "visitor", api[V4], 80, times=4) == {"silent"}

@@ -200,6 +200,7 @@ def test_down_leaves_nothing_where_agents_and_kubelets_were_killed() -> None:
         for pid in (
             find(planned, planned.nodes[0]) for find in (daemons.agent_pid, daemons.runner_pid)
         ):
+            assert pid  # 0 would be this very test
             os.kill(pid, signal.SIGKILL)
         assert what_is_left(planned.name)
     finally:

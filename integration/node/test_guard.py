@@ -66,7 +66,7 @@ class Scene:
     def unguard(self) -> None:
         """Nobody is left to put the tables back."""
         self.node.agents[-1].send_signal(signal.SIGKILL)
-        self.node.agents[-1].wait(10)
+        self.node.agents[-1].wait(60)
         for family in ("ip", "ip6"):
             self.node.netns.run("nft", "delete", "table", family, "podwire-guard")
 

@@ -42,7 +42,7 @@ from podwire_proxy.services import Services
 V4, V6 = FAMILIES
 AF = {V4: socket.AF_INET, V6: socket.AF_INET6}
 LISTENERS = {**dict.fromkeys(PODS, SERVED), "node": (*PORTS, 8080), "outside": PORTS}
-PATIENCE = 5.0
+PATIENCE = 20.0
 SILENCE = 0.4  # seconds in which no answer is none
 
 
@@ -204,7 +204,7 @@ class Talker:
         with site.netns[source].inside():
             self.socket = socket.socket(AF[family], socket.SOCK_DGRAM)
         self.socket.connect((ADDRESSES["node"][family], port))
-        self.socket.settimeout(SILENCE)
+        self.socket.settimeout(PATIENCE)
 
     def end(self) -> str:
         """Who answers it now, "" for no one."""

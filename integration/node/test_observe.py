@@ -350,7 +350,7 @@ def test_followers_get_each_record_as_it_comes(place: Place) -> None:
         assert min(waits) < 2, waits
     finally:
         follower.send_signal(signal.SIGINT)
-        assert follower.wait(10) == 130
+        assert follower.wait(60) == 130
         if follower.stdout:
             follower.stdout.close()
 

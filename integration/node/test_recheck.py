@@ -41,7 +41,7 @@ PODS = {
 NODE_ADDRESSES = ("192.168.77.1", "fd00:77::1")
 VIPS = {V4: "10.96.0.10", V6: "fd00:96::10"}
 TCP, UDP = socket.SOCK_STREAM, socket.SOCK_DGRAM
-WITHIN = 10.0  # 1.1 where nobody else wants the processor
+WITHIN = 30.0  # 1.1 where nobody else wants the processor
 CUT = Bits(CUT_BIT, CUT_BIT)
 
 
@@ -472,11 +472,14 @@ def test_changes_that_concern_no_connection_read_no_table(site: Site) -> None:
 
 
 def _longest_gap(rechecker: Rechecker) -> float:
-    """The longest time that this thread did not run while the other one judged."""
-    longest, last = 0.0, time.monotonic()
+    """The longest time that this thread did not run while the other one judged.
+
+    Of the processors' time: a machine that does something else holds up both.
+    """
+    longest, last = 0.0, time.process_time()
     while not rechecker.idle:
         time.sleep(0.001)
-        now = time.monotonic()
+        now = time.process_time()
         longest, last = max(longest, now - last), now
     return longest
 

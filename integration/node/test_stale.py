@@ -63,7 +63,7 @@ class World:
 
     def _answers(self, address: str) -> bool:
         """One of IPv6 takes the kernel a moment after it was added."""
-        told = self.netns.run("ping", "-c1", "-W1", address, check=False)
+        told = self.netns.run("ping", "-c1", "-W5", address, check=False)
         return " 0% packet loss" in told
 
     def lead(self, frontend: Frontend, *backends: Backend, protocol: str = "udp") -> None:
@@ -121,7 +121,7 @@ def hears(server: socket.socket, client: socket.socket) -> bool:
 
 
 def reaches(server: socket.socket, client: socket.socket) -> None:
-    until("the client reaches the server", lambda: hears(server, client), 5)
+    until("the client reaches the server", lambda: hears(server, client))
 
 
 def submit(stale: StaleConnections, frontends: Mapping[Frontend, frozenset[Backend]]) -> None:
@@ -130,7 +130,7 @@ def submit(stale: StaleConnections, frontends: Mapping[Frontend, frozenset[Backe
 
 
 def compared(stale: StaleConnections) -> None:
-    until("everything was compared", lambda: stale.idle, 5)
+    until("everything was compared", lambda: stale.idle)
 
 
 def test_a_client_that_never_reconnects_goes_on_to_the_new_endpoint(world: World) -> None:

@@ -206,7 +206,7 @@ def test_a_node_finds_its_pod(nine: Enforced, locked: KubernetesObject) -> None:
         probe = crafted.segment(Way(SITE.nodes["n1"][1], pod, 7, 80), number)
         heard = nine.stage.seen(probe)
         asked = [each for each in heard if crafted.kind_of(each.packet) == SOLICITED]
-        assert [each.place for each in asked] == [A]
+        assert {each.place for each in asked} == {A}
         mac = packet_site.mac(2, packet_site.number_of(SITE, A))
         answer = advertisement(pod, crafted.source_of(asked[0].packet), mac)
         assert number in [each.number for each in nine.stage.seen(answer, place=A)]

@@ -62,7 +62,7 @@ def from_its_own_node(slots: Enforced, probe: Probe) -> bool:
     return own and slots.judge.owner(probe.destination) is None
 
 
-@pytest.mark.timeout(3000)
+@pytest.mark.timeout(9000)
 @RANDOM
 @given(
     objects=stage_clusters(),

@@ -87,7 +87,7 @@ class ControlPlane:
             "--disable-admission-plugins=ServiceAccount",
             *self.options,
         )
-        scratch.until("the API server is ready", self.ready, seconds=60)
+        scratch.until("the API server is ready", self.ready, seconds=180)
 
     def stop(self, name: str, number: int = signal.SIGKILL) -> None:
         process = self.processes.pop(name)

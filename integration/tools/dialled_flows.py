@@ -15,9 +15,11 @@ from podwire_core.family import Family
 
 FEW = 4  # connections for an outcome that does not depend on a choice
 SELDOM = 5  # in a world whose rows are many and alike
-#: Connections for a number of endpoints: the chance that one is never picked is below 1e-6.
-CONNECTIONS = (FEW, FEW, 21, 37, 53)
+#: Connections for a number of endpoints: the chance that one is never picked is below 1e-9, and
+#: there are a thousand such rows.
+CONNECTIONS = (FEW, FEW, 34, 60, 85)
 SILENCE = SLOWNESS**0.5  # seconds until no answer is none; it is waited for whole
+LATE = 5 * SILENCE  # the same for rows of which some are heard: an answer may be late
 
 Case = tuple[Flow, Family]
 Silent = Callable[[World, Flow, Family], bool]
@@ -28,13 +30,13 @@ class Group(NamedTuple):
 
     source: str
     sctp: bool
-    silent: bool
+    patience: float
 
 
 class Dialled:
     """What the rows of the world that was asked for last came to.
 
-    is_silent: whether some connection of a row is to hear nothing, so that a second is enough.
+    is_silent: whether some connection of a row is to hear nothing, so that seconds are enough.
     """
 
     def __init__(self, stage: Stage, is_silent: Silent | None = None) -> None:
@@ -55,8 +57,8 @@ class Dialled:
         groups: dict[Group, list[Case]] = {}
         for flow in world.flows:
             for family in flow.families:
-                silent = self._is_silent(world, flow, family)
-                group = Group(flow.source, flow.protocol == "sctp", silent)
+                patience = self._patience(world, flow, family)
+                group = Group(flow.source, flow.protocol == "sctp", patience)
                 groups.setdefault(group, []).append((flow, family))
         with ThreadPoolExecutor(len(groups)) as threads:
             found = threads.map(lambda group: self._ask(world, group, groups[group]), groups)
@@ -68,12 +70,16 @@ class Dialled:
             for flow, family in cases
             for _ in range(connections(world, flow))
         ]
-        timeout = SILENCE if group.silent else PATIENCE
-        seen = iter(self._stage.ask(group.source, targets, timeout))
+        seen = iter(self._stage.ask(group.source, targets, group.patience))
         return {
             (flow, family): [next(seen) for _ in range(connections(world, flow))]
             for flow, family in cases
         }
+
+    def _patience(self, world: World, flow: Flow, family: Family) -> float:
+        if not self._is_silent(world, flow, family):
+            return PATIENCE
+        return SILENCE if flow.outcome == DROP else LATE
 
 
 def _hears_nothing(_world: World, flow: Flow, _family: Family) -> bool:

@@ -26,7 +26,7 @@ def podwire(lab: Lab, *words: str, stdin: str = "") -> subprocess.CompletedProce
     script = "from podwire_lab.cli import lab; lab(prog_name='podwire lab')"
     command = [sys.executable, "-c", script, words[0], "--name", lab.name, *words[1:]]
     return subprocess.run(
-        command, input=stdin, capture_output=True, text=True, check=False, timeout=120
+        command, input=stdin, capture_output=True, text=True, check=False, timeout=240
     )
 
 

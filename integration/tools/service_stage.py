@@ -195,15 +195,21 @@ class Stage:
         return namespaces.pod_netns(self.lab.name, SPACE, pod)
 
     def met(
-        self, source: str, address: str, port: int, protocol: str = "tcp", times: int = MANY
+        self,
+        source: str,
+        address: str,
+        port: int,
+        protocol: str = "tcp",
+        times: int = MANY,
+        patience: float = 5.0,
     ) -> set[str]:
         """Whom so many new connections meet: names of pods, or what happens in their place."""
-        asked = reachability.probe(source, [(protocol, address, port)] * times, 1.0)
+        asked = reachability.probe(source, [(protocol, address, port)] * times, patience)
         return {who(outcome, line) for outcome, line in asked}
 
     def seen(self, source: str, address: str, port: int) -> set[str]:
         """The client addresses that servers see."""
-        asked = reachability.probe(source, [("tcp", address, port)] * 4, 1.0)
+        asked = reachability.probe(source, [("tcp", address, port)] * 4, 5.0)
         found = [_LINE.match(line) for _, line in asked]
         return {match["client"] if match else "nobody" for match in found}
 
@@ -215,7 +221,7 @@ class Stage:
 
         def holds() -> bool:
             last.clear()
-            last.update(self.met(source, *where, times=times))
+            last.update(self.met(source, *where, times=times, patience=1.0))
             return last == pods
 
         try:

@@ -37,7 +37,7 @@ import ctypes
 ctypes.CDLL(None).setns(os.open(source, os.O_RDONLY), 0x40000000)
 for _ in range(int(times)):
     try:
-        client = socket.create_connection((address, int(port)), 3)
+        client = socket.create_connection((address, int(port)), 10)
         client.sendall(b"hello\\n")
         print(client.recv(200).decode().split(":")[0], client.getpeername()[0])
     except OSError as error:

@@ -21,7 +21,7 @@ import asyncio
 import json
 import sys
 
-PATIENCE = 10.0
+PATIENCE = 30.0
 MOST_BROKEN = 20
 
 

@@ -168,7 +168,7 @@ def node(family: Family) -> str:
 def talk(stage: Stage, address: str, port: int = NODEPORT, **more: Any) -> socket.socket:
     """A TCP connection of the host outside; more: of socket.create_connection."""
     with stage.netns["outside"].inside():
-        return socket.create_connection((address, port), timeout=5, **more)
+        return socket.create_connection((address, port), timeout=20, **more)
 
 
 def datagrams(stage: Stage, family: Family, place: str = "outside", port: int = 0) -> socket.socket:
@@ -176,7 +176,7 @@ def datagrams(stage: Stage, family: Family, place: str = "outside", port: int = 
     kind = socket.AF_INET6 if family is Family.IPV6 else socket.AF_INET
     with stage.netns[place].inside():
         made = socket.socket(kind, socket.SOCK_DGRAM)
-    made.settimeout(5)
+    made.settimeout(20)
     made.bind(("", port))
     return made
 
@@ -184,7 +184,7 @@ def datagrams(stage: Stage, family: Family, place: str = "outside", port: int = 
 def listening(port: int) -> socket.socket:
     """A TCP server's socket for both families, in the namespace of the calling thread."""
     made = socket.create_server(("::", port), family=socket.AF_INET6, dualstack_ipv6=True)
-    made.settimeout(5)
+    made.settimeout(20)
     return made
 
 
@@ -228,4 +228,7 @@ def stage(folder: Path) -> Iterator[Stage]:
     with bpf_place.place(folder) as place, flow_stage.stage() as plain, ExitStack() as undo:
         plane = open_plane(place)
         undo.callback(plane.close)
+        # Ports that tests name: no connection before may have had them.
+        own = "net.ipv4.ip_local_reserved_ports=45000-45099"
+        plain.netns["outside"].run("sysctl", "-qw", own)
         yield Stage(plain.netns, plane)

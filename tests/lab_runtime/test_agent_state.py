@@ -34,7 +34,7 @@ def tell(home: Path, story: Story, *, installed: bool = True) -> None:
 
     async def run() -> None:
         with closing(InstalledNetwork(folder)) as inner, closing(AgentState(file)) as agent:
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(60):
                 await story(GuardedNetwork(inner, agent, "node2"), file)
 
     asyncio.run(run())

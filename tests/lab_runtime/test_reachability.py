@@ -100,7 +100,7 @@ def test_a_probe_tells_silence_refusal_and_a_mute_server_apart(ports: dict[str, 
         ("udp", "127.0.0.1", ports["refused"]),
         ("udp", "127.0.0.1", ports["silent"]),
     ]
-    outcomes = [outcome for outcome, _ in ask(targets, 0.3)]
+    outcomes = [outcome for outcome, _ in ask(targets, 2.0)]
     assert outcomes == ["answered", "accepted", "refused", "refused", "silent"]
 
 

@@ -143,7 +143,7 @@ def outbox() -> Iterator[Callable[..., Outbox]]:
         each.close()
 
 
-def eventually(holds: Callable[[], bool], seconds: float = 5) -> None:
+def eventually(holds: Callable[[], bool], seconds: float = 30) -> None:
     deadline = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < deadline
@@ -163,16 +163,16 @@ def test_a_letter_that_hangs_holds_up_no_one(outbox: Callable[..., Outbox]) -> N
 
     class Hanging(Note):
         def send(self, _server: Any) -> None:
-            hung.wait(10)
+            hung.wait(60)
 
     box = outbox()
     before = time.monotonic()
     box.put(Hanging("hangs"))
     for number in range(2000):
         box.put(Note(str(number)))
-    assert time.monotonic() - before < 1
+    assert time.monotonic() - before < 20
     box.close()
-    assert time.monotonic() - before < 2
+    assert time.monotonic() - before < 20
     hung.set()
 
 

@@ -94,7 +94,7 @@ def test_a_pod_of_another_node_is_left_to_nftables(stage: Stage) -> None:
     stage.program(world("a d", **LOCAL))
     target = ("tcp", node(Family.IPV4), NODEPORT)
     # d would answer its neighbour directly, who has asked someone else: docs/decisions/08.
-    assert {each.end for each in stage.ask("e", [target] * 24, timeout=1)} == {"a:8080", "DROP"}
+    assert {each.end for each in stage.ask("e", [target] * 24, timeout=5)} == {"a:8080", "DROP"}
     assert not stage.connections()
     assert {each.end for each in stage.ask("outside", [target] * 24)} == {"a:8080"}
     assert len(requests(stage)) == 24
@@ -130,11 +130,13 @@ def test_megabytes_arrive_whole(stage: Stage, family: Family, offloads: str) -> 
         for place in ("a", "d"):
             with stage.netns[place].inside():
                 listener = listening(9001)
+            listener.settimeout(None)  # shutdown() ends it
             open_.callback(serve(listener, blob).join)
             open_.callback(listener.close)
             open_.callback(listener.shutdown, socket.SHUT_RDWR)
         for _ in range(4):
             with talk(stage, node(family)) as client:
+                client.settimeout(100)
                 sending = threading.Thread(target=client.sendall, args=(blob,))
                 sending.start()
                 assert received(client, len(blob)) == blob

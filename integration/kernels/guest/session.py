@@ -28,7 +28,7 @@ _PORTS = Path("/sys/class/virtio-ports")
 _TEXT = 20_000
 #: Seconds after which a test is taken for hung. The slowest compiles four times, beside calls
 #: without a pause: four minutes and more, also of a guest that has the machine alone.
-_TIMEOUT = 600
+_TIMEOUT = 1800
 
 
 class Reporter:

@@ -42,6 +42,7 @@ def test_links_that_someone_removed_are_made_again(agent: SocketAgent) -> None:
     agent.stop()
     for each in (agent.place.folder / "links").iterdir():
         each.unlink()
+    until("the kernel has let go", lambda: agent.hooks() == {0})
     agent.forget_nftables()
     assert len(agent.dial("c", VIP[V4])[0]) == 1, "nobody serves"
     agent.start()
@@ -57,7 +58,7 @@ def test_where_pins_are_gone_they_come_again(agent: SocketAgent, how: str) -> No
     agent.start("ebpf")
     folder = agent.place.folder
     if how == "removed":
-        subprocess.run(["rm", "-rf", folder], check=True)
+        subprocess.run(["rm", "-rf", folder], check=False)  # the agent may make it anew meanwhile
     else:
         subprocess.run(["umount", "--lazy", folder.parent], check=True)
         until("it says so", lambda: agent.status()["proxy_backend"] == "nftables")

@@ -364,10 +364,10 @@ def test_an_agent_that_was_stopped_is_told_and_not_waited_for(
 def test_a_verb_that_takes_longer_than_an_agent_to_hear_is_waited_for(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client_module, "_HEARD_S", 0.2)
+    monkeypatch.setattr(client_module, "_HEARD_S", 2.0)
 
     def slow(_request: Request) -> Iterator[Mapping[str, object]]:
-        time.sleep(0.5)
+        time.sleep(2.5)
         yield {"done": True}
 
     with closing(Control(path, {"slow": slow})):

@@ -61,7 +61,7 @@ def test_a_call_waits_until_its_pod_is_in_force(
 def test_a_call_says_what_it_waited_for_in_vain(
     admission: Admission, pool: ThreadPoolExecutor
 ) -> None:
-    call = admitted(admission, pool, 2)
+    call = admitted(admission, pool, 5)
     heard(admission).awaited = "the end of the world"
     with pytest.raises(TryAgain, match="the end of the world"):
         call.result(10)
@@ -110,7 +110,7 @@ def test_where_there_are_no_policies_a_pod_without_host_ports_waits_for_nobody(
 def test_the_loop_itself_waits_for_nothing(admission: Admission) -> None:
     began = time.monotonic()
     admission.leave(SERVING)
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 4
     assert heard(admission).lease == SERVING
 
 
