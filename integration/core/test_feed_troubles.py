@@ -192,7 +192,10 @@ def renew_account(plane: ControlPlane, name: str) -> None:
 
 
 def test_garbage_in_a_token_file_is_waited_out(
-    plane: ControlPlane, follow: Callable[..., Reader], tmp_path: Path
+    plane: ControlPlane,
+    follow: Callable[..., Reader],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     (tmp_path / "token").write_bytes(b"\xff\x00 no token")
     config = plane.write_kubeconfig(tmp_path / "config", {"tokenFile": str(tmp_path / "token")})
@@ -200,8 +203,12 @@ def test_garbage_in_a_token_file_is_waited_out(
     reader = follow(config)
     reader.until("it is told", lambda: bool(reader.told("401")))
     assert not reader.synced
+    (tmp_path / "token").write_text("")  # as in the middle of what write_text() does
+    reader.until("it is not used", lambda: "the file of its token is empty" in caplog.text)
     (tmp_path / "token").write_text(plane.account("patient", rules()))
-    reader.until("everything was read", lambda: reader.synced and reader.unread == {})
+    reader.until("everything was read", lambda: reader.synced)
+    assert reader.unread == {}
+    assert not reader.told("anonymous"), "nobody is not who we are"
 
 
 def test_a_rotated_client_certificate_is_used(
@@ -214,7 +221,8 @@ def test_a_rotated_client_certificate_is_used(
     reader = follow(plane.write_kubeconfig(tmp_path / "config", user))
     reader.until("it is told", lambda: bool(reader.told("401")))
     sign(plane.folder / "clients", tmp_path / "me")
-    reader.until("everything was read", lambda: reader.synced and reader.unread == {})
+    reader.until("everything was read", lambda: reader.synced)
+    assert reader.unread == {}
 
 
 def test_a_key_within_the_kubeconfig_is_used_and_nothing_of_it_stays_on_disk(
@@ -240,7 +248,8 @@ def test_a_key_within_the_kubeconfig_is_used_and_nothing_of_it_stays_on_disk(
     reader = follow(write(tmp_path / "strangers"))
     reader.until("it is told", lambda: bool(reader.told("401")))
     write(plane.folder / "clients")
-    reader.until("everything was read", lambda: reader.synced and reader.unread == {})
+    reader.until("everything was read", lambda: reader.synced)
+    assert reader.unread == {}
     assert list(folder.iterdir()) == []
 
 

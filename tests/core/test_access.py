@@ -297,6 +297,23 @@ def test_what_is_no_kubeconfig_is_one_sentence(tmp_path: Path, content: str) -> 
         ApiServer.connect(path)
 
 
+@pytest.mark.parametrize("content", ["", "\n"])
+def test_an_empty_token_file_does_not_make_us_nobody(tmp_path: Path, content: str) -> None:
+    """Who writes it truncates it first."""
+    token = tmp_path / "token"
+    token.write_text(content)
+    file = kubeconfig(tmp_path / "config", {"tokenFile": str(token)})
+    with pytest.raises(FeedError, match=f"{file}: the file of its token is empty"):
+        Access.read(file, None, Patience())
+    token.write_text("secret\n")
+    assert Access.read(file, None, Patience()).headers()["authorization"] == "Bearer secret"
+
+
+def test_who_has_no_token_sends_none(tmp_path: Path, identity: dict[str, str]) -> None:
+    access = Access.read(kubeconfig(tmp_path / "config", identity), None, Patience())
+    assert "authorization" not in access.headers()
+
+
 def test_no_error_shows_a_secret(tmp_path: Path) -> None:
     leaking = {"auth-provider": {"name": "oidc", "config": {"client-secret": "S3CRET"}}}
     path = kubeconfig(tmp_path / "config", {**leaking, "client-key-data": "U0VDUkVU"})

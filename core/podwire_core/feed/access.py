@@ -109,16 +109,32 @@ def _configuration(path: str | None, folder: str) -> Any:
 
     made: Any = client.Configuration()
     source = f"{path}: " if path else f"no {HOME_KUBECONFIG}, and no pod's account: "
+    lacks_token = False
     try:
         if path is None:
             config.load_incluster_config(made)  # type: ignore[no-untyped-call]  # it ships half its types
         else:
             config.load_kube_config(path, client_configuration=made, temp_file_path=folder)  # type: ignore[no-untyped-call]  # same
+            lacks_token = _has_token_file(path) and not _secrets(made)
     except (ConfigException, OSError) as error:
         raise FeedError(f"no way to an API server: {source}{_without_values(error)}") from error
     except Exception as error:  # the package takes lists for objects, and raises whatever YAML does
         raise FeedError(f"no way to an API server: {source}is no kubeconfig") from error
+    if lacks_token:  # as in the moment in which somebody writes it: we are not nobody
+        raise FeedError(f"no way to an API server: {source}the file of its token is empty")
     return made
+
+
+def _has_token_file(path: str) -> bool:
+    """Whether the current user of a kubeconfig has a tokenFile."""
+    from kubernetes.config.kube_config import (  # noqa: PLC0415 - see _configuration
+        KubeConfigMerger,
+    )
+
+    merged: Any = KubeConfigMerger(path).config  # type: ignore[no-untyped-call]  # same
+    context = merged["contexts"].get_with_name(merged["current-context"])["context"]
+    found = merged["users"].get_with_name(context.safe_get("user"), safe=True)
+    return found is not None and "tokenFile" in found["user"]
 
 
 def _without_values(error: Exception) -> str:
@@ -159,9 +175,8 @@ def _refuse_open_secrets(url: str, configuration: Any) -> None:
 def _secrets(configuration: Any) -> dict[str, str]:
     """The headers that authorize a request."""
     rows = configuration.auth_settings().values()
-    return {
-        row["key"]: row["value"].strip() for row in rows if row["in"] == "header" and row["value"]
-    }
+    found = {row["key"]: (row["value"] or "").strip() for row in rows if row["in"] == "header"}
+    return {key: value for key, value in found.items() if value not in {"", "Bearer"}}
 
 
 def _pool(configuration: Any, url: str, patience: Patience) -> Any:
