@@ -8,22 +8,18 @@ comes, are left out by the socket's filter.
 
 from __future__ import annotations
 
-import ctypes
-import errno
 import logging
-import socket
-import struct
 from collections.abc import Callable, Iterable, Sequence
 
 from podwire_core.errors import ObjectError
 from podwire_core.snapshot import Change, Snapshot
+from podwire_node.announcements import Announcements
 from podwire_node.routes.routing import allow_forwarding
 
 log = logging.getLogger(__name__)
 
 _RTNLGRP_IPV4_NETCONF = 24
 _RTNLGRP_IPV6_NETCONF = 25
-_SO_ATTACH_FILTER = 26  # asm-generic/socket.h
 # Where NETCONFA_IFINDEX, the first attribute, has its value: behind nlmsghdr (16 bytes), netconfmsg
 # (1, padded to 4) and the attribute's head (4). NETCONFA_IFINDEX_ALL is -1.
 _OF_ALL_LINKS = (
@@ -42,10 +38,7 @@ class Forwarding:
     unusable: Sequence[ObjectError] = ()
 
     def __init__(self) -> None:
-        kind = socket.SOCK_RAW | socket.SOCK_NONBLOCK
-        self._socket = socket.socket(socket.AF_NETLINK, kind, socket.NETLINK_ROUTE)
-        _filter(self._socket)
-        self._socket.bind((0, _GROUPS))
+        self._announced = Announcements(_GROUPS, _OF_ALL_LINKS)
         self._dirty = True
         self.settled = False
         self.problems: list[str] = []
@@ -57,11 +50,11 @@ class Forwarding:
 
     def watched(self) -> Iterable[tuple[int, Callable[[], None]]]:
         """See Work."""
-        yield self._socket.fileno(), self._notice
+        yield self._announced.fileno(), self._notice
 
     def close(self) -> None:
         """Stop watching; what is turned on stays on."""
-        self._socket.close()
+        self._announced.close()
 
     def take(self, _snapshot: Snapshot, _changes: Sequence[Change]) -> None:
         """Forwarding depends on no object."""
@@ -81,24 +74,5 @@ class Forwarding:
         return None
 
     def _notice(self) -> None:
-        """Announcements of switches of all links; lost ones (ENOBUFS) count as one.
-
-        Any other error is one of this program, may last for ever, and is raised.
-        """
-        while True:
-            try:
-                self._socket.recv(65536)
-            except BlockingIOError:
-                return
-            except OSError as error:
-                if error.errno != errno.ENOBUFS:
-                    raise
-            self._dirty = True
-
-
-def _filter(announcements: socket.socket) -> None:
-    """Let the kernel leave out what concerns single links (linux/filter.h, struct sock_fprog)."""
-    program = b"".join(struct.pack("=HBBI", *step) for step in _OF_ALL_LINKS)
-    room = ctypes.create_string_buffer(program)
-    head = struct.pack("@HP", len(_OF_ALL_LINKS), ctypes.addressof(room))
-    announcements.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, head)
+        """Announcements of switches of all links; lost ones count as one."""
+        self._dirty |= self._announced.any()

@@ -11,13 +11,13 @@ The first two are told by the index of the link that a message is about.
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import socket
 import struct
 import sys
 from collections.abc import Iterator
 
+from podwire_node.announcements import LOST, Announcements
 from podwire_node.routes.overlay import DEVICE
 
 # linux/rtnetlink.h: RTMGRP_LINK, _NEIGH, _IPV4_IFADDR, _IPV4_ROUTE, _IPV6_IFADDR, _IPV6_ROUTE
@@ -44,41 +44,29 @@ class RouteMonitor:
     """Readable when something was announced in the namespace it was made in."""
 
     def __init__(self) -> None:
-        kind = socket.SOCK_RAW | socket.SOCK_NONBLOCK
-        self._socket = socket.socket(socket.AF_NETLINK, kind, socket.NETLINK_ROUTE)
-        self._socket.bind((0, _GROUPS))
-        # After bind(): what is made later is announced.
+        self._announced = Announcements(_GROUPS)
+        # After it: what is made later is announced.
         self._overlay = self._find_overlay()
         self._pods = {index for index, name in socket.if_nameindex() if _is_pods(name)}
 
     def fileno(self) -> int:
         """For select()."""
-        return self._socket.fileno()
+        return self._announced.fileno()
 
     def close(self) -> None:
         """Stop watching."""
-        self._socket.close()
+        self._announced.close()
 
     def changed(self) -> bool:
-        """Whether there is anything to compare since the last call.
-
-        Lost announcements (ENOBUFS) count: what was in them is not known. Any other error is
-        one of this program, and raised.
-        """
+        """Whether there is anything to compare since the last call; lost announcements count."""
         seen = False
-        while True:
-            try:
-                datagram = self._socket.recv(65536)
-            except BlockingIOError:
-                return seen
-            except OSError as error:
-                if error.errno != errno.ENOBUFS:
-                    raise
+        for datagram in self._announced.read():
+            if datagram == LOST:
                 self._overlay = self._find_overlay()
                 seen = True
-                continue
             for kind, body in _messages(datagram):
                 seen |= self._concerns(kind, body)
+        return seen
 
     def _concerns(self, kind: int, body: bytes) -> bool:
         """Whether a message is about something that may be ours, or that ours depends on."""
@@ -106,7 +94,7 @@ class RouteMonitor:
         """The index of the overlay's device in the socket's own namespace; 0 without one."""
         try:
             request = _IFREQ.pack(DEVICE.encode(), 0)
-            index: int = _IFREQ.unpack(fcntl.ioctl(self._socket, _GET_INDEX, request))[1]
+            index: int = _IFREQ.unpack(fcntl.ioctl(self._announced, _GET_INDEX, request))[1]
         except OSError:
             return 0
         return index

@@ -8,12 +8,11 @@ may be on two links, this node's here and a neighbour's there. nftables serves t
 
 from __future__ import annotations
 
-import errno
-import socket
 from collections.abc import Iterable, Sequence
 from ipaddress import ip_address, ip_network
 
 from podwire_ebpf.layout import ADDRESSES
+from podwire_node.announcements import Announcements
 from podwire_node.stale.addresses import Addresses
 
 _GROUPS = 0x10 | 0x100  # linux/rtnetlink.h: RTMGRP_IPV4_IFADDR, RTMGRP_IPV6_IFADDR
@@ -25,29 +24,20 @@ class OwnAddresses:
 
     def __init__(self) -> None:
         self._addresses = Addresses()
-        kind = socket.SOCK_RAW | socket.SOCK_NONBLOCK
-        self._socket = socket.socket(socket.AF_NETLINK, kind, socket.NETLINK_ROUTE)
-        self._socket.bind((0, _GROUPS))
+        self._announced = Announcements(_GROUPS)
 
     def fileno(self) -> int:
         """Readable when an address came or went."""
-        return self._socket.fileno()
+        return self._announced.fileno()
 
     def close(self) -> None:
         """Listen no more."""
-        self._socket.close()
+        self._announced.close()
         self._addresses.close()
 
     def hear(self) -> None:
-        """Take the announcements; lost ones (ENOBUFS) count as one. Other errors are ours."""
-        while True:
-            try:
-                self._socket.recv(65536)
-            except BlockingIOError:
-                return
-            except OSError as error:
-                if error.errno != errno.ENOBUFS:
-                    raise
+        """Take the announcements."""
+        self._announced.any()
 
     def within(self, networks: Sequence[str]) -> frozenset[str]:
         """Those in these networks, at most MAX. Raises OSError."""

@@ -6,7 +6,6 @@ of links, addresses and routes makes us look again.
 
 from __future__ import annotations
 
-import errno
 import socket
 import struct
 import sys
@@ -14,6 +13,7 @@ from collections.abc import Collection, Iterator, Mapping
 from ipaddress import ip_address
 
 from podwire_core.netlink import ROUTE, Conversation, Message, attributes
+from podwire_node.announcements import Announcements
 
 # linux/rtnetlink.h: RTMGRP_LINK, _IPV4_IFADDR, _IPV4_ROUTE, _IPV6_IFADDR, _IPV6_ROUTE
 _GROUPS = 0x1 | 0x10 | 0x40 | 0x100 | 0x400
@@ -33,29 +33,20 @@ class Uplinks:
 
     def __init__(self) -> None:
         self._asking = Conversation(ROUTE)
-        kind = socket.SOCK_RAW | socket.SOCK_NONBLOCK
-        self._socket = socket.socket(socket.AF_NETLINK, kind, socket.NETLINK_ROUTE)
-        self._socket.bind((0, _GROUPS))
+        self._announced = Announcements(_GROUPS)
 
     def fileno(self) -> int:
         """Readable when links, addresses or routes changed."""
-        return self._socket.fileno()
+        return self._announced.fileno()
 
     def close(self) -> None:
         """Listen no more."""
-        self._socket.close()
+        self._announced.close()
         self._asking.close()
 
     def hear(self) -> None:
-        """Take the announcements; lost ones (ENOBUFS) count as one. Other errors are ours."""
-        while True:
-            try:
-                self._socket.recv(65536)
-            except BlockingIOError:
-                return
-            except OSError as error:
-                if error.errno != errno.ENOBUFS:
-                    raise
+        """Take the announcements."""
+        self._announced.any()
 
     def names(self, addresses: Collection[str]) -> frozenset[str]:
         """Those that have one of these addresses, or a default route. Raises OSError."""
