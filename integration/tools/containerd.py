@@ -21,6 +21,7 @@ from scratch import until
 
 SOCKET = "/run/containerd/containerd.sock"
 # The native snapshotter copies, and works on every file system. A sandbox is a busybox that serves.
+# Network namespaces stand in the machine's own folder: one that is killed leaves none elsewhere.
 _CONFIG = f"""
 version = 2
 root = "/var/lib/containerd"
@@ -29,6 +30,7 @@ state = "/run/containerd"
 sandbox_image = "{busybox_image.NAME}"
 disable_apparmor = true
 restrict_oom_score_adj = true
+netns_mounts_under_state_dir = true
 [plugins."io.containerd.grpc.v1.cri".containerd]
 snapshotter = "native"
 """
