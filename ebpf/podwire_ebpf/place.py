@@ -11,6 +11,8 @@ from __future__ import annotations
 import ctypes
 import logging
 import os
+import select
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +27,7 @@ _ROOT = 1  # number of the hierarchy's own root, which no container's is
 _MOUNT_POINT = Path("/sys/fs/bpf")
 _NOSUID, _NODEV, _NOEXEC = 2, 4, 8  # sys/mount.h
 
+_LEAVING_S = 1.0
 _LONGEST = 255  # NAME_MAX
 MOUNTS = Path("/proc/self/mountinfo")
 _ESCAPES = {r"\040": " ", r"\011": "\t", r"\012": "\n", r"\134": "\\"}  # proc(5)
@@ -61,6 +64,22 @@ def _unescaped(text: str) -> str:
     for escape, character in _ESCAPES.items():
         text = text.replace(escape, character)
     return text
+
+
+def remove_left(cgroup: Path) -> None:
+    """Remove a cgroup whose processes have ended, which the newest kernels tell it a moment later.
+
+    cgroup-v2, "[Un]populated Notification". Raises OSError: EBUSY where somebody stays.
+    """
+    deadline = time.monotonic() + _LEAVING_S
+    told = select.poll()
+    with (cgroup / "cgroup.events").open() as events:
+        told.register(events, select.POLLPRI)
+        while "populated 1" in events.read():
+            if not told.poll(max(0.0, deadline - time.monotonic()) * 1000):
+                break
+            events.seek(0)
+    cgroup.rmdir()
 
 
 def require(place: Place) -> None:

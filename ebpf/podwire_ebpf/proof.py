@@ -9,13 +9,11 @@ moment.
 
 from __future__ import annotations
 
-import errno
 import itertools
 import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -25,11 +23,10 @@ from podwire_ebpf import canary, links
 from podwire_ebpf.errors import BpfError
 from podwire_ebpf.hooks import HOOKS
 from podwire_ebpf.pins import LINKS
-from podwire_ebpf.place import Place
+from podwire_ebpf.place import Place, remove_left
 from podwire_ebpf.records import Canary
 from podwire_ebpf.tables import Table
 
-_LEAVING_S = 1.0
 _SECONDS = 60  # a machine that is slow and busy starts a process in some seconds
 _TRIES = 3
 _BELOW = "podwire-canary-"
@@ -134,21 +131,9 @@ def _call_inside(cgroup: Path) -> dict[str, int]:
         try:
             return _child(below)
         finally:
-            _remove(below)
+            remove_left(below)
     except (OSError, ValueError, subprocess.SubprocessError) as error:
         raise BpfError(f"no canary could call from {cgroup}: {error}") from error
-
-
-def _remove(cgroup: Path) -> None:
-    """Its process has ended, which the newest kernels tell the cgroup a moment later. OSError."""
-    deadline = time.monotonic() + _LEAVING_S
-    while True:
-        try:
-            return cgroup.rmdir()
-        except OSError as error:
-            if error.errno != errno.EBUSY or time.monotonic() > deadline:
-                raise
-            time.sleep(0.001)
 
 
 def _sweep(cgroup: Path) -> None:

@@ -17,7 +17,7 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-from podwire_ebpf.place import cgroup_root
+from podwire_ebpf.place import cgroup_root, remove_left
 from podwire_lab.folders import Folders
 from podwire_lab.topology import Lab, LabNode, ProxyMode, netns_prefix
 
@@ -83,7 +83,7 @@ def remove(name: str) -> tuple[str, ...]:
         root = _root(name)
         for each in (*root.glob("*/"), root):
             with suppress(OSError):
-                each.rmdir()
+                remove_left(each)
         return (str(root),) if root.exists() else ()
     return ()
 
