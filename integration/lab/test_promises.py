@@ -19,7 +19,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from scratch import until
+from scratch import took, until
 
 from podwire_core.nft.kernel import Kernel
 from podwire_core.nft.objects import State, Table
@@ -149,9 +149,7 @@ def repaired(node: LabNode) -> float:
     """Seconds until rules that someone flushed are back."""
     before = in_force(node)
     namespaces.inside(node.netns, lambda: subprocess.run(["nft", "flush", "ruleset"], check=True))
-    began = time.monotonic()
-    until("the rules are back", lambda: in_force(node) == before)
-    return time.monotonic() - began
+    return took("the rules are back", lambda: in_force(node) == before)
 
 
 def test_a_flushed_ruleset_is_back_within_a_second(lab: Lab) -> None:

@@ -115,7 +115,7 @@ def _configuration(path: str | None, folder: str) -> Any:
             config.load_incluster_config(made)  # type: ignore[no-untyped-call]  # it ships half its types
         else:
             config.load_kube_config(path, client_configuration=made, temp_file_path=folder)  # type: ignore[no-untyped-call]  # same
-            lacks_token = _has_token_file(path) and not _secrets(made)
+            lacks_token = not any(map(_sent, made.api_key.values())) and _has_token_file(path)
     except (ConfigException, OSError) as error:
         raise FeedError(f"no way to an API server: {source}{_without_values(error)}") from error
     except Exception as error:  # the package takes lists for objects, and raises whatever YAML does
@@ -175,8 +175,14 @@ def _refuse_open_secrets(url: str, configuration: Any) -> None:
 def _secrets(configuration: Any) -> dict[str, str]:
     """The headers that authorize a request."""
     rows = configuration.auth_settings().values()
-    found = {row["key"]: (row["value"] or "").strip() for row in rows if row["in"] == "header"}
-    return {key: value for key, value in found.items() if value not in {"", "Bearer"}}
+    found = {row["key"]: _sent(row["value"]) for row in rows if row["in"] == "header"}
+    return {key: value for key, value in found.items() if value}
+
+
+def _sent(value: str | None) -> str:
+    """A header's value as it is sent; nothing for one without a secret."""
+    found = (value or "").strip()
+    return "" if found == "Bearer" else found
 
 
 def _pool(configuration: Any, url: str, patience: Patience) -> Any:
